@@ -1,0 +1,265 @@
+//! Synthetic workloads: `zipf:S`, `uniform`, `loop`, `scan`.
+//!
+//! | workload | request `i` |
+//! |---|---|
+//! | `zipf:S` | the key of rank `r` with a probability in proportion to `1 / r^S` |
+//! | `uniform` | any key, by an even draw |
+//! | `loop` | key `i mod keys`: the worst case of LRU |
+//! | `scan` | Zipf 0.99 over one half of the keys, interrupted by sweeps through the other half |
+//!
+//! The same seed gives the same requests on every machine, so a result can be repeated.
+
+use crate::trace::{Requests, Trace, TraceError};
+use std::fmt;
+use std::str::FromStr;
+
+/// `SplitMix64` (Steele, Lea, Flood 2014): one addition and three shifts a number, and any seed will do.
+pub(crate) struct Draw(u64);
+
+impl Draw {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Even over `0.0..1.0`.
+    fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Even over `0..n`, by the high half of a product. The bias is below `n / 2^64`.
+    fn below(&mut self, n: u64) -> u64 {
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
+    }
+}
+
+/// Draws ranks `1..=n` by Zipf's law, in O(1) a draw and without a table.
+///
+/// Rejection-inversion (Hörmann & Derflinger 1996): the sum of `r^-s` is laid under the integral of `x^-s`, a point under the
+/// integral is drawn by inverting it, and the few points that lie under the curve but not in a bar are drawn again.
+pub(crate) struct Zipf {
+    n: f64,
+    exponent: f64,
+    /// The integral at `1.5`, less the first bar, and at `n + 0.5`: the points drawn lie between.
+    low: f64,
+    high: f64,
+    /// A draw this close above its rank needs no test.
+    sure: f64,
+}
+
+impl Zipf {
+    pub(crate) fn new(n: u64, exponent: f64) -> Self {
+        let mut zipf = Self { n: n as f64, exponent, low: 0.0, high: 0.0, sure: 0.0 };
+        zipf.low = zipf.integral(1.5) - 1.0;
+        zipf.high = zipf.integral(zipf.n + 0.5);
+        zipf.sure = 2.0 - zipf.inverse(zipf.integral(2.5) - zipf.bar(2.0));
+        zipf
+    }
+
+    fn bar(&self, x: f64) -> f64 {
+        (-self.exponent * x.ln()).exp()
+    }
+
+    /// The integral of `bar` from 1 to `x`: `(x^(1-s) - 1) / (1-s)`, written so that `s = 1` (the logarithm) is no special case.
+    fn integral(&self, x: f64) -> f64 {
+        let log = x.ln();
+        over(((1.0 - self.exponent) * log).exp_m1(), (1.0 - self.exponent) * log) * log
+    }
+
+    fn inverse(&self, area: f64) -> f64 {
+        // Rounding may push the product just below -1, where the logarithm ends.
+        let t = (area * (1.0 - self.exponent)).max(-1.0);
+        (over(t.ln_1p(), t) * area).exp()
+    }
+
+    pub(crate) fn draw(&self, from: &mut Draw) -> u64 {
+        loop {
+            let area = self.high + from.unit() * (self.low - self.high);
+            let x = self.inverse(area);
+            let rank = x.round().clamp(1.0, self.n);
+            if rank - x <= self.sure || area >= self.integral(rank + 0.5) - self.bar(rank) {
+                return rank as u64;
+            }
+        }
+    }
+}
+
+/// `y / x` where both tend to 0 together, and the quotient to 1.
+fn over(y: f64, x: f64) -> f64 {
+    if x.abs() < 1e-12 { 1.0 } else { y / x }
+}
+
+/// A way to make requests up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Workload {
+    Zipf(f64),
+    Uniform,
+    Loop,
+    Scan,
+}
+
+/// What `--workload` takes.
+pub(crate) const LEGAL: &str = "zipf:S (S from 0 to 10, such as zipf:0.99), uniform, loop, scan";
+
+impl FromStr for Workload {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let exponent = |s: &str| s.parse().ok().filter(|s| (0.0..=10.0).contains(s));
+        match (text, text.strip_prefix("zipf:").and_then(exponent)) {
+            (_, Some(exponent)) => Ok(Self::Zipf(exponent)),
+            ("uniform", _) => Ok(Self::Uniform),
+            ("loop", _) => Ok(Self::Loop),
+            ("scan", _) => Ok(Self::Scan),
+            _ => Err(format!("legal are {LEGAL}")),
+        }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zipf(exponent) => write!(f, "zipf:{exponent}"),
+            Self::Uniform => f.write_str("uniform"),
+            Self::Loop => f.write_str("loop"),
+            Self::Scan => f.write_str("scan"),
+        }
+    }
+}
+
+impl Workload {
+    /// Makes `requests` requests for at most `keys` keys, both at least 1.
+    pub(crate) fn make(self, requests: u64, keys: u32, seed: u64) -> Result<Trace, TraceError> {
+        let name = self.to_string();
+        let mut made = Requests::default();
+        if usize::try_from(requests).ok().and_then(|n| made.reserve(n).ok()).is_none() {
+            return Err(TraceError::nowhere(
+                name,
+                format!("{requests} requests do not fit into memory"),
+            ));
+        }
+        let mut draw = Draw::new(seed);
+        let keys = u64::from(keys);
+        let scan = Scan::new(keys);
+        let zipf = match self {
+            Self::Zipf(exponent) => Zipf::new(keys, exponent),
+            _ => Zipf::new(scan.hot, 0.99),
+        };
+        for i in 0..requests {
+            let key = match self {
+                Self::Zipf(_) => zipf.draw(&mut draw) - 1,
+                Self::Uniform => draw.below(keys),
+                Self::Loop => i % keys,
+                Self::Scan => scan.cold(i).unwrap_or_else(|| zipf.draw(&mut draw) - 1),
+            };
+            made.push_key(key, None).map_err(|what| TraceError::nowhere(name.clone(), what))?;
+        }
+        made.finish(name.clone()).map_err(|what| TraceError::nowhere(name, what))
+    }
+}
+
+/// `3 sweep` requests a round, of which the last `sweep` go on through the cold keys where the round before stopped.
+struct Scan {
+    keys: u64,
+    hot: u64,
+    sweep: u64,
+}
+
+impl Scan {
+    fn new(keys: u64) -> Self {
+        Self { keys, hot: keys.div_ceil(2), sweep: (keys / 20).max(1) }
+    }
+
+    /// The cold key that request `i` sweeps over, if it is part of a sweep.
+    fn cold(&self, i: u64) -> Option<u64> {
+        let (round, step) = (i / (3 * self.sweep), i % (3 * self.sweep));
+        let swept = round * self.sweep + step.checked_sub(2 * self.sweep)?;
+        Some(self.hot + swept.checked_rem(self.keys - self.hot)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each frequency within five standard deviations of theory: the seed is fixed, so this is no gamble.
+    fn compare(n: u64, exponent: f64, draws: u64) {
+        let mut counts = vec![0_u64; n as usize + 1];
+        let zipf = Zipf::new(n, exponent);
+        let mut from = Draw::new(7);
+        for _ in 0..draws {
+            counts[zipf.draw(&mut from) as usize] += 1;
+        }
+        let total: f64 = (1..=n).map(|r| (r as f64).powf(-exponent)).sum();
+        assert_eq!(counts[0], 0);
+        for rank in 1..=n {
+            let p = (rank as f64).powf(-exponent) / total;
+            let expected = p * draws as f64;
+            let deviation = (expected * (1.0 - p)).sqrt();
+            let seen = counts[rank as usize] as f64;
+            assert!(
+                (seen - expected).abs() <= 5.0 * deviation + 1e-9,
+                "s = {exponent}, rank {rank}: {seen}, theory {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn zipf_draws_as_theory_says() {
+        for exponent in [0.0, 0.5, 0.99, 1.0, 1.2, 2.5] {
+            compare(100, exponent, 400_000);
+        }
+        compare(1, 0.99, 100);
+        compare(2, 10.0, 100_000);
+    }
+
+    #[test]
+    fn even_draws_are_even() {
+        let mut draw = Draw::new(1);
+        let mut counts = [0_u32; 10];
+        for _ in 0..100_000 {
+            counts[draw.below(10) as usize] += 1;
+        }
+        assert!(counts.iter().all(|c| (9_500..10_500).contains(c)), "{counts:?}");
+    }
+
+    #[test]
+    fn the_draws_are_those_of_splitmix64() {
+        let mut draw = Draw::new(1_234_567);
+        assert_eq!(draw.bits(), 6_457_827_717_110_365_317);
+        assert_eq!(draw.bits(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn a_seed_repeats_its_requests_and_another_does_not() {
+        let ids = |seed| Workload::Zipf(0.99).make(1_000, 50, seed).expect("made").ids;
+        assert_eq!(ids(3), ids(3));
+        assert_ne!(ids(3), ids(4));
+    }
+
+    #[test]
+    fn a_loop_goes_round_and_a_scan_sweeps() {
+        assert_eq!(Workload::Loop.make(7, 3, 1).expect("made").ids, [0, 1, 2, 0, 1, 2, 0]);
+        let scan = Scan::new(100);
+        assert_eq!((scan.hot, scan.sweep), (50, 5));
+        let cold: Vec<_> = (0..30).filter_map(|i| scan.cold(i)).collect();
+        assert_eq!(cold, [50, 51, 52, 53, 54, 55, 56, 57, 58, 59]);
+        assert_eq!(Workload::Scan.make(100, 1, 1).expect("one key is legal").distinct(), 1);
+    }
+
+    #[test]
+    fn names_read_back_and_nonsense_does_not() {
+        for text in ["zipf:0.99", "uniform", "loop", "scan"] {
+            assert_eq!(text.parse::<Workload>().expect("legal").to_string(), text);
+        }
+        for text in ["zipf", "zipf:", "zipf:-1", "zipf:NaN", "zipf:inf", "loops", ""] {
+            assert!(text.parse::<Workload>().expect_err("nonsense").contains("zipf:S"), "{text}");
+        }
+    }
+}

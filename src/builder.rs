@@ -1,0 +1,315 @@
+//! Building a cache: every choice, checked together.
+
+use crate::cache::{Cache, Listener, Weigher};
+use crate::engine::{Engine, Make};
+use crate::error::BuildError;
+use crate::expiry::{Expiry, Jitter, Lifetimes};
+use crate::observe::{Cause, Recorder};
+use crate::policy::{EvictionPolicy, Lru};
+use crate::sync::Arc;
+use crate::time::{Clock, NEVER, SystemClock, nanos};
+use std::fmt;
+use std::time::Duration;
+
+/// Entries that a segment should have at least: below a few hundred, a policy that sees only its own segment picks worse
+/// victims than one that sees all.
+const ENTRIES_A_SEGMENT: usize = 512;
+
+/// Entries assumed where weights say nothing of their number.
+const ENTRIES_ASSUMED: usize = 16_384;
+
+const MAX_SEGMENTS: usize = 1 << 16;
+
+/// Chooses how a cache behaves, and [builds](Self::build) it.
+///
+/// | choice | unless chosen |
+/// |---|---|
+/// | [`capacity`](Self::capacity) | must be chosen |
+/// | [`weigher`](Self::weigher) | every entry weighs 1 |
+/// | [`policy`](Self::policy) | [`Lru`] |
+/// | [`time_to_live`](Self::time_to_live), [`time_to_idle`](Self::time_to_idle), [`expiry`](Self::expiry) | nothing expires |
+/// | [`ttl_jitter`](Self::ttl_jitter) | none |
+/// | [`removal_listener`](Self::removal_listener) | none |
+/// | [`hasher`](Self::hasher) | `ahash`, seeded at random |
+/// | [`clock`](Self::clock) | [`SystemClock`] |
+/// | [`segments`](Self::segments) | up to 4 a core, each with 512 entries or more |
+///
+/// ```
+/// use cachette::{Cache, policy::Lfu};
+/// use std::time::Duration;
+///
+/// let cache = Cache::<u64, String>::builder()
+///     .capacity(1_000)
+///     .policy(Lfu::new)
+///     .time_to_idle(Duration::from_secs(60))
+///     .build()?;
+/// assert_eq!(cache.capacity(), 1_000);
+/// # Ok::<(), cachette::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder<K, V, S = ahash::RandomState> {
+    capacity: Option<u64>,
+    weigher: Option<Box<Weigher<K, V>>>,
+    make: Make,
+    time_to_live: Option<Duration>,
+    time_to_idle: Option<Duration>,
+    expiry: Option<Box<dyn Expiry<K, V>>>,
+    jitter: Option<f64>,
+    seed: Option<u64>,
+    hasher: S,
+    clock: Option<Arc<dyn Clock>>,
+    listener: Option<Box<Listener<K, V>>>,
+    segments: Option<usize>,
+    expected: Option<usize>,
+}
+
+impl<K, V> Builder<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            capacity: None,
+            weigher: None,
+            make: Arc::new(|| Box::new(Lru::new())),
+            time_to_live: None,
+            time_to_idle: None,
+            expiry: None,
+            jitter: None,
+            seed: None,
+            hasher: ahash::RandomState::new(),
+            clock: None,
+            listener: None,
+            segments: None,
+            expected: None,
+        }
+    }
+}
+
+impl<K, V, S> Builder<K, V, S> {
+    /// The most weight that may be resident: a number of entries, unless there is a [`weigher`](Self::weigher). With 0
+    /// every write is refused.
+    pub fn capacity(mut self, capacity: u64) -> Self {
+        self.capacity = Some(capacity);
+        self
+    }
+
+    /// What an entry weighs. Called once a write, outside every lock.
+    ///
+    /// An entry of weight 0 is never evicted.
+    pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u64 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigh));
+        self
+    }
+
+    /// Who leaves when the cache is full. `make` is called once a segment, and once more after a policy's panic.
+    ///
+    /// Any policy of [`policy`](crate::policy), your own, or a boxed one that was chosen at run time:
+    ///
+    /// ```
+    /// use cachette::{Cache, policy::{EvictionPolicy, Fifo, Lru}};
+    ///
+    /// let configured = "fifo".to_string();
+    /// let cache = Cache::<u32, u32>::builder()
+    ///     .capacity(10)
+    ///     .policy(move || -> Box<dyn EvictionPolicy> {
+    ///         if configured == "fifo" { Box::new(Fifo::new()) } else { Box::new(Lru::new()) }
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
+    pub fn policy<P, F>(mut self, make: F) -> Self
+    where
+        P: EvictionPolicy + 'static,
+        F: Fn() -> P + Send + Sync + 'static,
+    {
+        self.make = Arc::new(move || Box::new(make()));
+        self
+    }
+
+    /// How long an entry lives after it was written. Zero: nothing is kept. [`Duration::MAX`]: for ever.
+    pub fn time_to_live(mut self, ttl: Duration) -> Self {
+        self.time_to_live = Some(ttl);
+        self
+    }
+
+    /// How long an entry lives after it was last written or read. It may end early by a tick (1 ms) or a 64th of `tti`,
+    /// whichever is more; never late.
+    pub fn time_to_idle(mut self, tti: Duration) -> Self {
+        self.time_to_idle = Some(tti);
+        self
+    }
+
+    /// Decides the lifetime of each entry by itself, instead of one time to live and one time to idle for all.
+    pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
+        self.expiry = Some(Box::new(expiry));
+        self
+    }
+
+    /// Shortens each time to live by a random part of up to `fraction` of it, so that entries stored together do not expire,
+    /// and are not loaded, together. With 0.1, a TTL of 60 s becomes 54 to 60 s.
+    pub fn ttl_jitter(mut self, fraction: f64) -> Self {
+        self.jitter = Some(fraction);
+        self
+    }
+
+    /// Makes the cache's own random choices (jitter, whom to ask for room) the same in every run. Policies and hashers have
+    /// seeds of their own.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// How keys are hashed. Its quality matters little, its resistance to chosen keys does: the default is seeded at random.
+    pub fn hasher<H>(self, hasher: H) -> Builder<K, V, H> {
+        Builder {
+            capacity: self.capacity,
+            weigher: self.weigher,
+            make: self.make,
+            time_to_live: self.time_to_live,
+            time_to_idle: self.time_to_idle,
+            expiry: self.expiry,
+            jitter: self.jitter,
+            seed: self.seed,
+            hasher,
+            clock: self.clock,
+            listener: self.listener,
+            segments: self.segments,
+            expected: self.expected,
+        }
+    }
+
+    /// Where the time is read. Tests use a [`ManualClock`](crate::ManualClock).
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Hears of every entry that leaves, once, with its [`Cause`].
+    ///
+    /// It is called after the operation that caused the removal, by the thread that did it, outside every lock, and may call
+    /// the cache. A panic in it is caught and counted in the statistics; it stays on.
+    pub fn removal_listener(
+        mut self,
+        listener: impl Fn(&K, &V, Cause) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// Into how many independently locked segments the keys are divided: a power of two. With 1, the policy is exact over the
+    /// whole cache.
+    pub fn segments(mut self, segments: usize) -> Self {
+        self.segments = Some(segments);
+        self
+    }
+
+    /// About how many entries there will be, where weights do not tell. It decides the number of segments, and reserves
+    /// nothing.
+    pub fn expected_entries(mut self, entries: usize) -> Self {
+        self.expected = Some(entries);
+        self
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] names the choice that is missing, out of range, or at odds with another.
+    pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
+        let capacity = self.capacity.ok_or(BuildError::NoCapacity)?;
+        if let Some(segments) = self.segments {
+            if !segments.is_power_of_two() || segments > MAX_SEGMENTS {
+                return Err(BuildError::Segments(segments));
+            }
+        }
+        if let Some(expected) = self.expected {
+            if expected / self.default_segments(capacity) >= u32::MAX as usize {
+                return Err(BuildError::ExpectedEntries(expected));
+            }
+        }
+        if let Some(fraction) = self.jitter {
+            if !(0.0..=1.0).contains(&fraction) {
+                return Err(BuildError::Jitter(fraction));
+            }
+            if self.time_to_live.is_none() && self.expiry.is_none() {
+                return Err(BuildError::JitterWithoutTtl);
+            }
+        }
+        if self.expiry.is_some() && self.time_to_live.is_some() {
+            return Err(BuildError::TtlAndExpiry);
+        }
+        if self.expiry.is_some() && self.time_to_idle.is_some() {
+            return Err(BuildError::TtiAndExpiry);
+        }
+        Ok(self.assemble(capacity))
+    }
+
+    /// Builds from choices that have been checked.
+    pub(crate) fn assemble(self, capacity: u64) -> Cache<K, V, S> {
+        let segments = self.default_segments(capacity);
+        let seed = self.seed.unwrap_or_else(|| ahash::RandomState::new().hash_one(0_u8));
+        Cache {
+            engine: Engine::new(segments, capacity, &self.make, seed),
+            hasher: self.hasher,
+            weigher: self.weigher,
+            listener: self.listener,
+            lifetimes: Lifetimes {
+                live: self.time_to_live.map_or(NEVER, nanos),
+                idle: self.time_to_idle.map_or(NEVER, nanos),
+                expiry: self.expiry,
+                jitter: Jitter::new(self.jitter.unwrap_or(0.0), seed),
+            },
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
+            recorder: Recorder::new(),
+        }
+    }
+
+    /// As many segments as were asked for; else up to 4 a core, none with fewer than 512 entries.
+    fn default_segments(&self, capacity: u64) -> usize {
+        if let Some(segments) = self.segments {
+            return segments;
+        }
+        let counted = usize::try_from(capacity).unwrap_or(usize::MAX);
+        let assumed = if self.weigher.is_none() { counted } else { counted.min(ENTRIES_ASSUMED) };
+        let enough = (self.expected.unwrap_or(assumed) / ENTRIES_A_SEGMENT).max(1);
+        let most = (4 * crate::sync::cores()).next_power_of_two().min(MAX_SEGMENTS);
+        // The power of two that is not above either.
+        1 << enough.min(most).ilog2()
+    }
+}
+
+impl<K, V, S> fmt::Debug for Builder<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("capacity", &self.capacity)
+            .field("time_to_live", &self.time_to_live)
+            .field("time_to_idle", &self.time_to_idle)
+            .field("segments", &self.segments)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_never_have_fewer_than_512_entries() {
+        let segments = |capacity, expected: Option<usize>| {
+            let mut builder = Builder::<u8, u8>::new();
+            builder.expected = expected;
+            builder.default_segments(capacity)
+        };
+        assert_eq!(segments(0, None), 1);
+        assert_eq!(segments(1023, None), 1);
+        assert_eq!(segments(1024, None), 2);
+        assert_eq!(segments(u64::MAX, Some(4095)), 4);
+        let most = (4 * crate::sync::cores()).next_power_of_two();
+        assert_eq!(segments(u64::MAX, None), most);
+    }
+
+    #[test]
+    fn weights_are_no_number_of_entries() {
+        let builder = Builder::<u8, u8>::new().weigher(|_, _| 1);
+        assert!(builder.default_segments(1 << 40) <= ENTRIES_ASSUMED / ENTRIES_A_SEGMENT);
+        assert_eq!(builder.segments(64).default_segments(10), 64);
+    }
+}

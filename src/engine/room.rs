@@ -1,0 +1,409 @@
+//! Making room: who gives up what when a write does not fit.
+//!
+//! **Problem.** The bound is one for the whole cache, the locks are many, and no thread may hold two of them. So a write
+//! reserves its weight from the budget before it publishes, and finds what is missing in three steps:
+//!
+//! ```text
+//!   1. at home        expired entries, then the policy's victims, at most 64 under one lock
+//!   2. a neighbour    if home is below 3/4 of its share: the heavier of two others gives one up (power of two choices),
+//!                     so that no segment starves; home is unlocked meanwhile, and looked up again
+//!   3. everywhere     a heavy write queues for its turn, then takes what is free and what others give until all of its
+//!                     weight is reserved; nobody can take that from it, so it ends
+//! ```
+//!
+//! **Invariants**
+//!
+//! 1. Weight is reserved before an entry is published and given back after it is detached: the bound holds at every instant.
+//! 2. A writer waits for a turn, or for another lock, with nothing reserved: two that waited for each other's room would
+//!    wait for ever.
+//! 3. Keys are compared before anything is changed: a panic in `Eq` changes nothing.
+
+use super::budget::Reservation;
+use super::segment::{Entry, Segment};
+use super::slab::Slot;
+use super::stripe::Locked;
+use super::{Deadline, Engine, IN_PASSING, Outgoing, SLICE, Stripe};
+use crate::error::Reason;
+use crate::observe::Cause;
+use crate::policy::{Meta, Victim};
+use crate::sync::Arc;
+use crate::time::NEVER;
+
+/// How long an entry is to live, from the moment it is published; `u64::MAX` nanoseconds are for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetime {
+    /// The time to live; `None` keeps the hard deadline of the value that is replaced.
+    pub(crate) live: Option<u64>,
+    /// The time to idle.
+    pub(crate) idle: u64,
+}
+
+impl Lifetime {
+    fn deadline(self, now: u64, was: Deadline) -> Deadline {
+        let hard = self.live.map_or(was.hard, |live| now.saturating_add(live));
+        Deadline { hard, idle: now.saturating_add(self.idle) }
+    }
+
+    fn is_finite(self) -> bool {
+        self.live.is_some_and(|live| live != NEVER) || self.idle != NEVER
+    }
+}
+
+/// The condition under which a write takes effect, judged in the critical section that publishes it.
+pub(crate) enum When<'a, K, V, F> {
+    Always,
+    /// The key has no live entry.
+    Absent,
+    /// The key's entry, or its absence, is still this one.
+    Current(Option<&'a Arc<Entry<K, V>>>),
+    /// This load's mark is still there.
+    Load(&'a F),
+}
+
+/// A write to be done.
+pub(crate) struct Write<'a, K, V, F> {
+    pub(crate) entry: Arc<Entry<K, V>>,
+    pub(crate) hash: u64,
+    pub(crate) weight: u64,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) when: When<'a, K, V, F>,
+}
+
+/// How a write ended. What was not stored comes back.
+pub(crate) enum Written<K, V> {
+    /// It is resident, or its deadline had passed at once. `old` is the live value it replaced.
+    Stored { old: Option<Arc<Entry<K, V>>> },
+    /// Its condition did not hold.
+    NotMet { entry: Arc<Entry<K, V>> },
+    /// There is no room for it. The key's old value is gone: it was out of date.
+    Refused { entry: Arc<Entry<K, V>>, reason: Reason },
+}
+
+/// What to do next about a write.
+enum Step<K, V> {
+    Done(Written<K, V>),
+    /// Another segment must give something up. The write comes back.
+    Neighbour(Arc<Entry<K, V>>),
+    /// Much is missing, or nothing at home may leave.
+    Everywhere(Arc<Entry<K, V>>),
+}
+
+/// Whether a write's weight could be reserved under the lock of its home.
+enum Room {
+    Made,
+    Neighbour,
+    Everywhere,
+    Refused,
+}
+
+/// Neighbours asked before the write queues as a heavy one.
+const NEIGHBOURS: usize = 8;
+
+/// Walks over all segments that find nothing, before a heavy write is refused: others may be moving what it looks for.
+const WALKS: usize = 3;
+
+impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
+    /// Publishes a write if its condition holds and room can be made for it.
+    pub(crate) fn write(
+        &self,
+        write: Write<'_, K, V, F>,
+        clock: &dyn Fn() -> u64,
+        out: &mut Outgoing<K, V, F>,
+    ) -> Written<K, V> {
+        let Write { mut entry, hash, weight, lifetime, when } = write;
+        let mut room = self.budget.reservation();
+        let mut turn = None;
+        let mut attempt = Attempt { engine: self, hash, weight, lifetime, when, last: false };
+        let mut asked = 0;
+        loop {
+            let mut segment = self.lock(hash);
+            let step = attempt.run(&mut segment, entry, clock, &mut room, out);
+            room.keep(std::mem::take(&mut out.freed));
+            drop(segment);
+            entry = match step {
+                Step::Done(written) => return written,
+                Step::Neighbour(entry) if asked < NEIGHBOURS => {
+                    asked += 1;
+                    room.release();
+                    self.ask_a_neighbour(hash, weight, asked, out);
+                    entry
+                }
+                Step::Neighbour(entry) | Step::Everywhere(entry) => {
+                    room.release();
+                    turn.get_or_insert_with(|| self.budget.heavy());
+                    attempt.last = !self.reserve(weight, &mut room, out);
+                    entry
+                }
+            };
+        }
+    }
+
+    /// Lets the heavier of two other segments give up what `weight` needs, at most a slice, for anyone to take.
+    fn ask_a_neighbour(&self, hash: u64, weight: u64, asked: usize, out: &mut Outgoing<K, V, F>) {
+        let pick = |salt: u64| {
+            let mixed = crate::hash::mix(hash ^ self.seed.wrapping_add(asked as u64 * 2 + salt));
+            #[expect(clippy::cast_possible_truncation, reason = "masked to the number of stripes")]
+            &self.stripes[mixed as usize & (self.stripes.len() - 1)]
+        };
+        let (one, two) = (pick(0), pick(1));
+        let heavier = if one.weight() < two.weight() { two } else { one };
+        let Some(mut segment) = heavier.try_lock() else { return };
+        let mut room = self.budget.reservation();
+        for _ in 0..SLICE {
+            if room.amount() >= weight || !evict(&mut segment, out) {
+                break;
+            }
+            room.keep(std::mem::take(&mut out.freed));
+        }
+    }
+
+    /// Reserves `weight`, from what is free and from every segment in turn. The caller is heavy.
+    pub(crate) fn reserve(
+        &self,
+        weight: u64,
+        room: &mut Reservation<'_>,
+        out: &mut Outgoing<K, V, F>,
+    ) -> bool {
+        let mut fruitless = 0;
+        while fruitless < WALKS {
+            let before = room.amount();
+            for stripe in self.stripes() {
+                squeeze(stripe, weight, room, out);
+                if room.amount() >= weight {
+                    return true;
+                }
+            }
+            fruitless = if room.amount() == before { fruitless + 1 } else { 0 };
+        }
+        room.release();
+        false
+    }
+
+    /// Sets the capacity; says no, and leaves it as it was, if the policy does not give up enough.
+    pub(crate) fn set_capacity(&self, capacity: u64, out: &mut Outgoing<K, V, F>) -> bool {
+        let turn = self.budget.heavy();
+        let was = self.budget.capacity();
+        if capacity < was {
+            let mut difference = self.budget.reservation();
+            if !self.reserve(was - capacity, &mut difference, out) {
+                return false;
+            }
+            self.budget.shrink(difference, was - capacity);
+        } else {
+            self.budget.grow(capacity - was);
+        }
+        for stripe in self.stripes() {
+            stripe.lock().resize(self.share());
+        }
+        drop(turn);
+        true
+    }
+}
+
+/// Takes victims from one segment, a slice between two unlocks, until `room` holds `weight` or there are no more.
+fn squeeze<K, V, F>(
+    stripe: &Stripe<K, V, F>,
+    weight: u64,
+    room: &mut Reservation<'_>,
+    out: &mut Outgoing<K, V, F>,
+) {
+    let mut more = true;
+    while more {
+        room.grab(weight);
+        let mut segment = stripe.lock();
+        for _ in 0..SLICE {
+            if room.amount() >= weight {
+                return;
+            }
+            more = evict(&mut segment, out);
+            room.keep(std::mem::take(&mut out.freed));
+            if !more {
+                break;
+            }
+        }
+    }
+    room.grab(weight);
+}
+
+/// Evicts the policy's victim. False if there is none.
+fn evict<K, V, F>(segment: &mut Segment<K, V, F>, out: &mut Outgoing<K, V, F>) -> bool {
+    let Victim::Entry(slot) = segment.victim(None) else { return false };
+    segment.detach(slot, Cause::Evicted, out);
+    true
+}
+
+/// One try at a write, under the lock of its home.
+struct Attempt<'a, K, V, F> {
+    engine: &'a Engine<K, V, F>,
+    hash: u64,
+    weight: u64,
+    lifetime: Lifetime,
+    when: When<'a, K, V, F>,
+    /// If there is no room now there will be none.
+    last: bool,
+}
+
+impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
+    fn run(
+        &self,
+        segment: &mut Locked<'_, K, V, F>,
+        entry: Arc<Entry<K, V>>,
+        clock: &dyn Fn() -> u64,
+        room: &mut Reservation<'_>,
+        out: &mut Outgoing<K, V, F>,
+    ) -> Step<K, V> {
+        let now = if segment.expires() || self.lifetime.is_finite() { clock() } else { 0 };
+        let slot = segment.find(self.hash, &entry.key);
+        let live = slot.filter(|&slot| !segment.is_dead(slot, now));
+        if !self.holds(segment, live) {
+            return Step::Done(Written::NotMet { entry });
+        }
+        if !matches!(self.when, When::Load(_)) {
+            segment.pending.fence(self.hash, &entry.key, out);
+        }
+        // From here on no key is compared.
+        if let (Some(slot), None) = (slot, live) {
+            segment.detach(slot, Cause::Expired, out);
+        }
+        let was = live.map_or(Deadline::NEVER, |slot| segment.deadline(slot));
+        let deadline = self.lifetime.deadline(now, was);
+        let made = match deadline.earlier() <= now {
+            true => return Step::Done(self.stillborn(segment, live, entry, out)),
+            false => self.make_room(segment, live, deadline, now, room, out),
+        };
+        match made {
+            Room::Made => {
+                let old = live.and_then(|slot| segment.entry(slot).map(Arc::clone));
+                match live {
+                    Some(slot) => segment.replace(slot, entry, self.weight, deadline, now, out),
+                    None => segment.publish(entry, self.hash, self.weight, deadline, now),
+                }
+                self.unmark(segment, out);
+                segment.expire(now, IN_PASSING, out);
+                Step::Done(Written::Stored { old })
+            }
+            Room::Neighbour if !self.last => Step::Neighbour(entry),
+            Room::Everywhere if !self.last => Step::Everywhere(entry),
+            _ => Step::Done(self.refuse(segment, live, entry, out)),
+        }
+    }
+
+    fn holds(&self, segment: &Segment<K, V, F>, live: Option<Slot>) -> bool {
+        match self.when {
+            When::Always => true,
+            When::Absent => live.is_none(),
+            When::Current(expected) => {
+                let current = live.and_then(|slot| segment.entry(slot));
+                match (expected, current) {
+                    (Some(expected), Some(current)) => Arc::ptr_eq(expected, current),
+                    (expected, current) => expected.is_none() && current.is_none(),
+                }
+            }
+            When::Load(load) => segment.pending.has_load(self.hash, load),
+        }
+    }
+
+    /// The load has landed: its mark has done its work.
+    fn unmark(&self, segment: &mut Segment<K, V, F>, out: &mut Outgoing<K, V, F>) {
+        if let When::Load(load) = self.when {
+            segment.pending.remove_load(self.hash, load, out);
+        }
+    }
+
+    /// An entry that lives for no time replaces the old one, and is gone.
+    fn stillborn(
+        &self,
+        segment: &mut Segment<K, V, F>,
+        live: Option<Slot>,
+        entry: Arc<Entry<K, V>>,
+        out: &mut Outgoing<K, V, F>,
+    ) -> Written<K, V> {
+        let old = live.and_then(|slot| segment.entry(slot).map(Arc::clone));
+        if let Some(slot) = live {
+            segment.detach(slot, Cause::Replaced, out);
+        }
+        self.unmark(segment, out);
+        out.push(entry, Cause::Expired, self.weight);
+        Written::Stored { old }
+    }
+
+    /// There is no room: the old value, which is out of date, leaves all the same.
+    fn refuse(
+        &self,
+        segment: &mut Segment<K, V, F>,
+        live: Option<Slot>,
+        entry: Arc<Entry<K, V>>,
+        out: &mut Outgoing<K, V, F>,
+    ) -> Written<K, V> {
+        if let Some(slot) = live {
+            segment.detach(slot, Cause::Deleted, out);
+        }
+        self.unmark(segment, out);
+        let heavy = self.weight > self.engine.budget.capacity();
+        Written::Refused { entry, reason: if heavy { Reason::TooHeavy } else { Reason::Full } }
+    }
+
+    /// Reserves the weight of the write, less that of the entry it replaces.
+    fn make_room(
+        &self,
+        segment: &mut Segment<K, V, F>,
+        live: Option<Slot>,
+        deadline: Deadline,
+        now: u64,
+        room: &mut Reservation<'_>,
+        out: &mut Outgoing<K, V, F>,
+    ) -> Room {
+        let too_heavy = self.weight > self.engine.budget.capacity();
+        if too_heavy || (live.is_none() && segment.is_full()) {
+            return Room::Refused;
+        }
+        let was = live.map_or(0, |slot| segment.weight_of(slot));
+        let newcomer = Meta::new(self.hash, self.weight, deadline.earlier());
+        let newcomer = live.is_none().then_some(&newcomer);
+        let mut aside = false;
+        for victims in 0..=SLICE {
+            room.keep(std::mem::take(&mut out.freed));
+            if room.exchange(was, self.weight) {
+                segment.put_back(live.filter(|_| aside));
+                return Room::Made;
+            }
+            if victims == 0 && segment.expire(now, SLICE, out) | (out.freed != 0) {
+                continue;
+            }
+            let made = self.evict_one(segment, live, newcomer, &mut aside, out);
+            if !matches!(made, Room::Made) {
+                segment.put_back(live.filter(|_| aside));
+                return made;
+            }
+        }
+        segment.put_back(live.filter(|_| aside));
+        Room::Everywhere
+    }
+
+    /// One entry leaves, or it is said why not. The entry to be replaced is not among those that leave: where the policy
+    /// names it, it goes to the end of the order.
+    fn evict_one(
+        &self,
+        segment: &mut Segment<K, V, F>,
+        live: Option<Slot>,
+        newcomer: Option<&Meta>,
+        aside: &mut bool,
+        out: &mut Outgoing<K, V, F>,
+    ) -> Room {
+        let alone = self.engine.stripes.len() == 1;
+        if !alone && segment.weight().saturating_mul(4) < self.engine.share().saturating_mul(3) {
+            return Room::Neighbour;
+        }
+        match segment.victim(newcomer) {
+            Victim::Entry(slot) if Some(slot) == live => {
+                segment.set_aside(slot);
+                *aside = true;
+            }
+            Victim::Entry(slot) => segment.detach(slot, Cause::Evicted, out),
+            Victim::Newcomer => return Room::Refused,
+            Victim::None if alone => return Room::Refused,
+            Victim::None => return Room::Everywhere,
+        }
+        Room::Made
+    }
+}

@@ -1,0 +1,133 @@
+//! Everything that can go wrong, one type a place.
+
+use crate::sync::Arc;
+use std::fmt;
+use thiserror::Error;
+
+/// Why a cache could not be built.
+///
+/// ```
+/// use cachette::{BuildError, Cache};
+///
+/// let error = Cache::<u32, u32>::builder().build().unwrap_err();
+/// assert_eq!(error, BuildError::NoCapacity);
+/// ```
+#[derive(Clone, Copy, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No capacity was given.
+    #[error("a cache needs a capacity: call `capacity(n)`")]
+    NoCapacity,
+    /// The number of segments is zero, not a power of two, or more than 65,536.
+    #[error("segments({0}): must be a power of two from 1 to 65536")]
+    Segments(usize),
+    /// More entries are expected than a cache can hold.
+    #[error("expected_entries({0}): must be below 2^32 - 1 times the number of segments")]
+    ExpectedEntries(usize),
+    /// The jitter is not a fraction.
+    #[error("ttl_jitter({0}): must be from 0.0 to 1.0")]
+    Jitter(f64),
+    /// Jitter was asked for, but nothing sets a time to live.
+    #[error("ttl_jitter needs `time_to_live` or `expiry`: there is nothing to vary")]
+    JitterWithoutTtl,
+    /// Both a time to live for all entries and an `Expiry` for each were given.
+    #[error("`time_to_live` and `expiry` both decide when an entry expires: give one of them")]
+    TtlAndExpiry,
+    /// Both a time to idle for all entries and an `Expiry` for each were given.
+    #[error(
+        "`time_to_idle` and `expiry` both decide what a read does to a deadline: give one of them"
+    )]
+    TtiAndExpiry,
+}
+
+/// Why a write was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The entry alone is heavier than the whole cache may be.
+    TooHeavy,
+    /// Nothing that is in the cache would make room for it: [`NoEviction`](crate::policy::NoEviction), or a policy that
+    /// preferred what it has.
+    Full,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooHeavy => "the entry is heavier than the cache's capacity",
+            Self::Full => "the cache is full and its policy gives nothing up for it",
+        })
+    }
+}
+
+/// A write that was refused, with what was to be written.
+///
+/// ```
+/// use cachette::{Cache, Reason};
+///
+/// let cache = Cache::builder().capacity(10).weigher(|_: &str, v: &Vec<u8>| v.len() as u64).build()?;
+/// let refused = cache.try_put("big", vec![0; 11]).unwrap_err();
+/// assert_eq!(refused.reason, Reason::TooHeavy);
+/// assert_eq!((refused.key, refused.value.len()), ("big", 11));
+/// # Ok::<(), cachette::BuildError>(())
+/// ```
+#[derive(Clone, Copy, Error, PartialEq, Eq)]
+#[error("not stored: {reason}")]
+pub struct Refused<K, V> {
+    /// The key, as it was given.
+    pub key: K,
+    /// The value, as it was given.
+    pub value: V,
+    /// Why it was refused.
+    pub reason: Reason,
+}
+
+// By hand, so that keys and values need no `Debug` for the error to be one.
+impl<K, V> fmt::Debug for Refused<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+/// Why [`compute`](crate::Cache::compute) gave up.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ComputeError<K, V> {
+    /// The closure computed or wrote the key that it was computing.
+    #[error("the closure of `compute` changed its own key")]
+    Recursive,
+    /// The new value was refused; the old one is gone.
+    #[error(transparent)]
+    Refused(#[from] Refused<K, V>),
+}
+
+/// Why [`set_capacity`](crate::Cache::set_capacity) left the capacity as it was.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the capacity stays {capacity}: the policy gives up too little to go down to {wanted}")]
+pub struct CapacityError {
+    /// The capacity that was asked for.
+    pub wanted: u64,
+    /// The capacity that the cache still has.
+    pub capacity: u64,
+}
+
+/// Why [`get_or_load`](crate::Cache::get_or_load) has no value.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadError<E> {
+    /// The loader failed. Everyone who waited for this load has the same error.
+    #[error("the loader failed")]
+    Failed(#[source] Arc<E>),
+    /// The load would have waited for itself: its loader asked for the key that it was loading, on its own or through the
+    /// loads of other keys.
+    #[error("the loader asked for the key that it was loading")]
+    Recursive,
+}
+
+impl<E> Clone for LoadError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::Recursive => Self::Recursive,
+        }
+    }
+}

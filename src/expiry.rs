@@ -1,0 +1,267 @@
+//! When entries expire: the cache's rules, per-entry rules, and commands on a single key.
+
+use crate::cache::{Cache, Ttl};
+use crate::engine::{Deadline, Entry, Found, Lifetime};
+use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::time::{NEVER, deadline, left, nanos};
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::time::{Duration, SystemTime};
+
+/// Decides, entry by entry, how long it lives: an alternative to one time to live for all.
+///
+/// Each method returns how long the entry has from now; [`Duration::MAX`] is for ever. They run outside every lock and may
+/// call the cache.
+///
+/// ```
+/// use cachette::{Cache, Expiry, ManualClock};
+/// use std::time::Duration;
+///
+/// struct Token { seconds: u64 }
+/// struct ByToken;
+///
+/// impl Expiry<u32, Token> for ByToken {
+///     fn created(&self, _: &u32, token: &Token) -> Duration {
+///         Duration::from_secs(token.seconds)
+///     }
+/// }
+///
+/// let clock = ManualClock::new();
+/// let cache = Cache::builder().capacity(9).expiry(ByToken).clock(clock.clone()).build()?;
+/// cache.put(1, Token { seconds: 5 });
+/// cache.put(2, Token { seconds: 50 });
+/// clock.advance(Duration::from_secs(5));
+/// assert!(!cache.contains_key(&1) && cache.contains_key(&2));
+/// # Ok::<(), cachette::BuildError>(())
+/// ```
+pub trait Expiry<K, V>: Send + Sync {
+    /// The key had no live value and gets this one.
+    fn created(&self, key: &K, value: &V) -> Duration;
+
+    /// The key had a value, with `left` to live, and gets this one.
+    fn updated(&self, key: &K, value: &V, left: Duration) -> Duration {
+        let _ = left;
+        self.created(key, value)
+    }
+
+    /// The entry, with `left` to live, was read. `None` leaves its deadline as it is.
+    ///
+    /// What a read sets does not undo what a writer sets: the earlier of the two deadlines counts, and a write starts anew.
+    fn read(&self, key: &K, value: &V, left: Duration) -> Option<Duration> {
+        let _ = (key, value, left);
+        None
+    }
+}
+
+/// What the cache's builder said of lifetimes.
+pub(crate) struct Lifetimes<K, V> {
+    /// Time to live, in nanoseconds.
+    pub(crate) live: u64,
+    /// Time to idle, in nanoseconds.
+    pub(crate) idle: u64,
+    pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) jitter: Jitter,
+}
+
+/// Shortens times to live by a random part, so that what was stored together does not expire together.
+pub(crate) struct Jitter {
+    /// The largest part taken off, from 0 to 1.
+    fraction: f64,
+    /// One step a draw.
+    state: AtomicU64,
+}
+
+impl Jitter {
+    pub(crate) const fn new(fraction: f64, seed: u64) -> Self {
+        Self { fraction, state: AtomicU64::new(seed) }
+    }
+
+    /// An evenly drawn part of `live`, never more than all of it; for ever stays for ever.
+    fn apply(&self, live: u64) -> u64 {
+        if self.fraction == 0.0 || live == NEVER {
+            return live;
+        }
+        let step = self.state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "53 bits are an even draw of enough steps")]
+        let draw = (crate::hash::mix(step) >> 11) as f64 / (1_u64 << 53) as f64;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of `live`: not negative; `as` saturates, and the next line bounds it"
+        )]
+        let off = (live as f64 * self.fraction * draw) as u64;
+        live - off.min(live)
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// How long an entry is to live that is about to be written.
+    pub(crate) fn lifetime(&self, hash: u64, entry: &Entry<K, V>, ttl: Ttl) -> Lifetime {
+        let rules = &self.lifetimes;
+        let live = match (ttl, &rules.expiry) {
+            (Ttl::Kept, _) => return Lifetime { live: None, idle: rules.idle },
+            (Ttl::Of(live), _) => nanos(live),
+            (Ttl::Configured, None) => rules.live,
+            (Ttl::Configured, Some(expiry)) => nanos(match self.look(hash, &entry.key) {
+                None => expiry.created(&entry.key, &entry.value),
+                Some(found) => {
+                    let left = left(self.now(), found.deadline.earlier());
+                    expiry.updated(&entry.key, &entry.value, left)
+                }
+            }),
+        };
+        Lifetime { live: Some(rules.jitter.apply(live)), idle: rules.idle }
+    }
+
+    /// Lets the per-entry rule hear of a read, outside the lock; what it says counts only if nobody moved the deadline
+    /// meanwhile.
+    pub(crate) fn expiry_of_read(&self, hash: u64, found: &Found<K, V>, now: u64) {
+        let Some(expiry) = &self.lifetimes.expiry else { return };
+        let Entry { key, value } = &*found.entry;
+        let left = left(now, found.deadline.earlier());
+        let Some(more) = expiry.read(key, value, left) else { return };
+        let mut segment = self.engine.lock(hash);
+        let same = segment.entry(found.slot).is_some_and(|entry| Arc::ptr_eq(entry, &found.entry));
+        if same && segment.deadline(found.slot) == found.deadline {
+            let now = self.now();
+            segment.postpone(found.slot, deadline(now, more), now);
+        }
+    }
+
+    /// How long a key's entry has to live; [`Duration::MAX`] if for ever, `None` if the key has no live entry. Redis's TTL.
+    /// O(1).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache = cachette::Cache::new(10);
+    /// cache.put("a", 1);
+    /// assert_eq!(cache.time_to_live_of("a"), Some(Duration::MAX));
+    /// assert_eq!(cache.time_to_live_of("b"), None);
+    /// ```
+    #[doc(alias = "ttl")]
+    #[must_use]
+    pub fn time_to_live_of<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let found = self.look(self.hash(key), key)?;
+        let earlier = found.deadline.earlier();
+        Some(left(if earlier == NEVER { 0 } else { self.now() }, earlier))
+    }
+
+    /// Lets a key's entry expire after `ttl`, from now; zero is at once, [`Duration::MAX`] never. False if the key has no
+    /// live entry. Redis's EXPIRE.
+    ///
+    /// No read undoes it; a time to idle, which reads push back, may still end the entry earlier. Jitter does not apply.
+    /// O(1).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache = cachette::Cache::new(10);
+    /// cache.put("a", 1);
+    /// assert!(cache.expire_in("a", Duration::ZERO));
+    /// assert_eq!(cache.get("a"), None);
+    /// assert!(!cache.expire_in("a", Duration::from_secs(1)));
+    /// ```
+    #[doc(alias = "expire")]
+    pub fn expire_in<Q>(&self, key: &Q, ttl: Duration) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.reschedule(key, |now, was| Deadline { hard: deadline(now, ttl), ..was })
+    }
+
+    /// Lets a key's entry expire at a date, by the date of the cache's clock; one that has passed is at once. False if the
+    /// key has no live entry. Redis's EXPIREAT. Otherwise as [`expire_in`](Self::expire_in).
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let cache = cachette::Cache::new(10);
+    /// cache.put("a", 1);
+    /// assert!(cache.expire_at("a", SystemTime::now() + Duration::from_secs(60)));
+    /// assert!(cache.time_to_live_of("a").unwrap() <= Duration::from_secs(60));
+    /// ```
+    #[doc(alias = "expireat")]
+    pub fn expire_at<Q>(&self, key: &Q, date: SystemTime) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let ttl = date.duration_since(self.clock.date()).unwrap_or(Duration::ZERO);
+        self.expire_in(key, ttl)
+    }
+
+    /// Takes a key's deadlines away, time to idle included: it stays until it is written, deleted or evicted. False if the
+    /// key has no live entry. Redis's PERSIST. O(1).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache = cachette::Cache::new(10);
+    /// cache.put_with_ttl("a", 1, Duration::from_secs(60));
+    /// assert!(cache.persist("a"));
+    /// assert_eq!(cache.time_to_live_of("a"), Some(Duration::MAX));
+    /// ```
+    pub fn persist<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.reschedule(key, |_, _| Deadline::NEVER)
+    }
+
+    /// Gives a live entry another deadline. One that has passed takes the entry out at once.
+    fn reschedule<Q>(&self, key: &Q, to: impl FnOnce(u64, Deadline) -> Deadline) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        use crate::observe::Cause::Expired;
+
+        let hash = self.hash(key);
+        let mut delivery = self.delivery();
+        let now = self.now();
+        let mut segment = self.engine.lock(hash);
+        let Some(slot) = segment.find_live(hash, key, now) else { return false };
+        segment.pending.fence(hash, key, &mut delivery.out);
+        let deadline = to(now, segment.deadline(slot));
+        if deadline.earlier() <= now {
+            segment.detach(slot, Expired, &mut delivery.out);
+        } else {
+            segment.reschedule(slot, deadline, now);
+        }
+        self.finish(segment, now, &mut delivery.out);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_takes_off_no_more_than_its_fraction() {
+        let jitter = Jitter::new(0.25, 7);
+        let draws: Vec<u64> = (0..1000).map(|_| jitter.apply(1_000_000)).collect();
+        assert!(draws.iter().all(|draw| (750_000..=1_000_000).contains(draw)));
+        assert!(
+            draws.iter().any(|&draw| draw < 760_000) && draws.iter().any(|&draw| draw > 990_000)
+        );
+        let again = Jitter::new(0.25, 7);
+        assert!(draws.iter().all(|&draw| again.apply(1_000_000) == draw), "one seed, one sequence");
+    }
+
+    #[test]
+    fn jitter_leaves_the_ends_alone() {
+        assert_eq!(Jitter::new(0.0, 7).apply(1_000_000), 1_000_000);
+        let all = Jitter::new(1.0, 7);
+        assert_eq!(all.apply(NEVER), NEVER);
+        assert_eq!(all.apply(0), 0);
+        assert!((0..100).all(|_| all.apply(NEVER - 1) < NEVER));
+    }
+}

@@ -1,0 +1,86 @@
+//! An embeddable cache for Rust services: bounded, concurrent, with exact policies, timer-wheel expiry and single-flight
+//! loads.
+//!
+//! ```
+//! use cachette::{Cache, policy::Lfu};
+//! use std::time::Duration;
+//!
+//! let cache = Cache::<String, u64>::builder()
+//!     .capacity(10_000)
+//!     .policy(Lfu::new)
+//!     .time_to_live(Duration::from_secs(300))
+//!     .ttl_jitter(0.1)
+//!     .build()?;
+//!
+//! cache.put("a".to_string(), 1);
+//! assert_eq!(cache.get("a"), Some(1));
+//!
+//! // However many threads and tasks ask at once, one of them loads.
+//! let loaded = cache.get_or_load("b", |key| key.len() as u64);
+//! assert_eq!(loaded.unwrap(), 1);
+//! # Ok::<(), cachette::BuildError>(())
+//! ```
+//!
+//! # When not to use it
+//!
+//! - Entries must survive the process, or be shared between processes: use a store, and put a cache before it.
+//! - Nothing is ever evicted and nothing expires: a concurrent map is simpler.
+//! - One thread owns the data: an unsynchronised map with a list costs less.
+//!
+//! # Reading the source
+//!
+//! Bottom up: [`engine/slab.rs`] (slots) and `policy/list.rs` (lists through slots); then `policy/lru.rs`, `policy/lfu.rs`,
+//! `engine/wheel.rs` (the O(1) structures, each with its picture and its paper); `engine/index.rs` and `engine/budget.rs`;
+//! `engine/segment.rs` and `engine/room.rs`, which hold them together; `load/`; and last `cache.rs`, the face.
+//!
+//! [`engine/slab.rs`]: policy::Slot
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(cachette_loom))]
+mod builder;
+#[cfg(not(cachette_loom))]
+mod cache;
+#[cfg(not(cachette_loom))]
+mod engine;
+#[cfg(not(cachette_loom))]
+mod entry;
+#[cfg(not(cachette_loom))]
+mod error;
+#[cfg(not(cachette_loom))]
+mod expiry;
+#[cfg(not(cachette_loom))]
+mod hash;
+mod load;
+#[cfg(not(cachette_loom))]
+mod maintainer;
+#[cfg(not(cachette_loom))]
+mod observe;
+#[cfg(not(cachette_loom))]
+pub mod policy;
+#[cfg(not(cachette_loom))]
+mod sweep;
+mod sync;
+#[cfg(not(cachette_loom))]
+mod time;
+
+#[cfg(not(cachette_loom))]
+pub use builder::Builder;
+#[cfg(not(cachette_loom))]
+pub use cache::Cache;
+#[cfg(not(cachette_loom))]
+pub use entry::{Compute, Computed};
+#[cfg(not(cachette_loom))]
+pub use error::{BuildError, CapacityError, ComputeError, LoadError, Reason, Refused};
+#[cfg(not(cachette_loom))]
+pub use expiry::Expiry;
+#[cfg(not(cachette_loom))]
+pub use load::Outcome;
+#[cfg(not(cachette_loom))]
+pub use maintainer::Maintainer;
+#[cfg(not(cachette_loom))]
+pub use observe::{Cause, Stats};
+#[cfg(not(cachette_loom))]
+pub use sweep::Iter;
+#[cfg(not(cachette_loom))]
+pub use time::{Clock, ManualClock, SystemClock};

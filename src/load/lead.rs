@@ -1,0 +1,321 @@
+//! Leading and joining: what `get_or_load` does with a flight.
+
+use super::flight::{Flight, Landing};
+use super::{block, waits};
+use crate::cache::{Cache, Ttl};
+use crate::engine::{Entry, When, Written};
+use crate::error::LoadError;
+use crate::observe::Tally;
+use crate::sync::Arc;
+use equivalent::Equivalent;
+use std::any::Any;
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hash};
+
+/// A load's mark under its key: the flight, which is this one and no other.
+pub(crate) struct Ticket<K, V>(Arc<Flight<Arc<Entry<K, V>>>>);
+
+impl<K, V> PartialEq for Ticket<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<K, V> Clone for Ticket<K, V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// What a loader may return: the value, or a `Result` of it.
+///
+/// Implemented for `V`, whose loader cannot fail ([`Infallible`]), and for `Result<V, E>`.
+///
+/// ```
+/// use cachette::Outcome;
+///
+/// let sure: Result<u32, std::convert::Infallible> = Outcome::<u32>::into_result(7);
+/// let perhaps: Result<u32, String> = Outcome::<u32>::into_result(Err("no".to_string()));
+/// assert!(sure.is_ok() && perhaps.is_err());
+/// ```
+pub trait Outcome<V> {
+    /// The error of a loader that fails.
+    type Error: Send + Sync + 'static;
+
+    /// The value, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// The loader's own.
+    fn into_result(self) -> Result<V, Self::Error>;
+}
+
+impl<V> Outcome<V> for V {
+    type Error = Infallible;
+
+    fn into_result(self) -> Result<V, Infallible> {
+        Ok(self)
+    }
+}
+
+impl<V, E: Send + Sync + 'static> Outcome<V> for Result<V, E> {
+    type Error = E;
+
+    fn into_result(self) -> Self {
+        self
+    }
+}
+
+/// Where a caller stands who found nothing.
+enum Begun<'a, K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    Resident(Arc<Entry<K, V>>),
+    Join(Ticket<K, V>),
+    Lead(Lead<'a, K, V, S>),
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// The value of a key, loaded if there is none. However many threads and tasks ask at once, one of them loads.
+    ///
+    /// `loader` returns the value, or a `Result` of it. It runs outside every lock, on the calling thread, and may call the
+    /// cache. If the key is written or deleted while it runs, the write wins: those who waited get the loaded value, the
+    /// cache does not.
+    ///
+    /// A loader that panics, or whose task is cancelled, is replaced by the loader of one of those who wait. A hit costs
+    /// what [`get`](Self::get) costs.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Failed`] if the loader failed, for everyone who had joined and whose loaders have the same error type
+    /// (those of another type load for themselves, one of them for all); errors are not cached.
+    /// [`LoadError::Recursive`] if the load would wait for itself.
+    ///
+    /// # Limits
+    ///
+    /// A leader that is a task and is never polled again, yet not dropped, holds its joiners. A blocking call that joins a
+    /// task's load, on the very thread that would have to poll this task, never ends.
+    ///
+    /// ```
+    /// use cachette::{Cache, LoadError};
+    ///
+    /// let cache = Cache::<String, usize>::new(100);
+    /// let length = cache.get_or_load("four", |key| key.len());
+    /// assert_eq!(length.unwrap(), 4);
+    ///
+    /// let parsed = cache.get_or_load("x", |key| key.parse::<usize>());
+    /// assert!(matches!(parsed, Err(LoadError::Failed(_))));
+    /// ```
+    #[doc(alias = "get_or_insert_with", alias = "or_insert_with", alias = "try_get_with")]
+    pub fn get_or_load<Q, R>(
+        &self,
+        key: &Q,
+        loader: impl FnOnce(&Q) -> R,
+    ) -> Result<V, LoadError<R::Error>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        R: Outcome<V>,
+    {
+        let hash = self.hash(key);
+        match self.read(hash, key) {
+            Some(entry) => Ok(entry.value.clone()),
+            None => block::block_on(self.load(hash, key, async || loader(key))),
+        }
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), from a task: the loader is a future, and those who wait are suspended. Tasks
+    /// and threads share flights. It needs no particular runtime.
+    ///
+    /// The loader is given a key of its own. If the future is dropped while it leads, one of those who wait leads on.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_load`](Self::get_or_load).
+    ///
+    /// ```
+    /// use cachette::Cache;
+    ///
+    /// async fn profile(cache: &Cache<u64, String>, user: u64) -> Result<String, cachette::LoadError<std::fmt::Error>> {
+    ///     cache.get_or_load_async(&user, async |user| Ok(format!("user {user}"))).await
+    /// }
+    /// # let cache = Cache::new(10);
+    /// # let future = std::pin::pin!(profile(&cache, 7));
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # assert!(future.poll(&mut context).is_ready());
+    /// # assert_eq!(cache.get(&7).unwrap(), "user 7");
+    /// ```
+    pub async fn get_or_load_async<Q, R, F>(
+        &self,
+        key: &Q,
+        loader: impl FnOnce(K) -> F,
+    ) -> Result<V, LoadError<R::Error>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        F: Future<Output = R>,
+        R: Outcome<V>,
+    {
+        let hash = self.hash(key);
+        match self.read(hash, key) {
+            Some(entry) => Ok(entry.value.clone()),
+            None => self.load(hash, key, || loader(key.to_owned())).await,
+        }
+    }
+
+    /// Leads a load or joins one, until there is a value or an error.
+    async fn load<Q, R, F>(
+        &self,
+        hash: u64,
+        key: &Q,
+        loader: impl FnOnce() -> F,
+    ) -> Result<V, LoadError<R::Error>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        F: Future<Output = R>,
+        R: Outcome<V>,
+    {
+        loop {
+            let ticket = match self.begin(hash, key) {
+                Begun::Resident(entry) => return Ok(entry.value.clone()),
+                Begun::Lead(lead) => return lead.run(loader).await,
+                Begun::Join(ticket) => ticket,
+            };
+            let _waiting = waits::wait_for(ticket.0.id()).map_err(|_| LoadError::Recursive)?;
+            match ticket.0.join().await {
+                Landing::Landed(entry) => return Ok(entry.value.clone()),
+                Landing::Failed(error) => {
+                    // An error of another type is for others: this caller's own loader is next.
+                    if let Ok(error) = error.downcast() {
+                        return Err(LoadError::Failed(error));
+                    }
+                }
+                Landing::Abandoned => {}
+            }
+        }
+    }
+
+    /// Looks the key up, joins its load, or leaves a mark and leads: one lock.
+    fn begin<Q>(&self, hash: u64, key: &Q) -> Begun<'_, K, V, S>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let ticket = Ticket(Flight::new());
+        // Both are the user's `Clone`, so they run before the lock.
+        let (key_of_mark, key_of_lead) = (key.to_owned(), key.to_owned());
+        let mut segment = self.engine.lock(hash);
+        let now = self.now_in(&segment);
+        let live = segment.find_live(hash, key, now);
+        if let Some(entry) = live.and_then(|slot| segment.entry(slot)) {
+            return Begun::Resident(Arc::clone(entry));
+        }
+        if let Some(ticket) = segment.pending.load(hash, key) {
+            return Begun::Join(ticket.clone());
+        }
+        segment.pending.add_load(hash, key_of_mark, ticket.clone());
+        drop(segment);
+        Begun::Lead(Lead {
+            cache: self,
+            hash,
+            key: key_of_lead,
+            ticket,
+            began: self.now(),
+            ended: false,
+        })
+    }
+}
+
+/// The right and the duty to end a flight. Dropped before it has landed, it hands over: one of those who wait leads next.
+struct Lead<'a, K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    cache: &'a Cache<K, V, S>,
+    hash: u64,
+    key: K,
+    ticket: Ticket<K, V>,
+    began: u64,
+    ended: bool,
+}
+
+impl<K, V, S> Lead<'_, K, V, S>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    S: BuildHasher,
+{
+    async fn run<R, F>(mut self, loader: impl FnOnce() -> F) -> Result<V, LoadError<R::Error>>
+    where
+        F: Future<Output = R>,
+        R: Outcome<V>,
+    {
+        let outcome = waits::led(self.ticket.0.id(), async { loader().await }).await;
+        let took = self.cache.now().saturating_sub(self.began);
+        self.cache.recorder.add(Tally::LoadNanos, took);
+        match outcome.into_result() {
+            Ok(value) => {
+                self.cache.recorder.count(Tally::Loads);
+                Ok(self.land(value).value.clone())
+            }
+            Err(error) => {
+                self.cache.recorder.count(Tally::LoadFailures);
+                Err(LoadError::Failed(self.fail(error)))
+            }
+        }
+    }
+
+    /// Publishes the value, if nothing was written meanwhile, and gives it to all who wait.
+    fn land(&mut self, value: V) -> Arc<Entry<K, V>> {
+        let entry = Arc::new(Entry { key: self.key.clone(), value });
+        let mut delivery = self.cache.delivery();
+        let (mine, when) = (Arc::clone(&entry), When::Load(&self.ticket));
+        let written = self.cache.write(mine, self.hash, Ttl::Configured, when, &mut delivery.out);
+        if let Written::Refused { entry, .. } = written {
+            self.cache.refuse(&entry);
+        }
+        self.ended = true;
+        self.ticket.0.settle(Landing::Landed(Arc::clone(&entry)));
+        entry
+    }
+
+    fn fail<E: Send + Sync + 'static>(&mut self, error: E) -> Arc<E> {
+        let error = Arc::new(error);
+        self.unmark();
+        self.ended = true;
+        self.ticket.0.settle(Landing::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
+        error
+    }
+}
+
+impl<K, V, S> Lead<'_, K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Takes the mark away, if no write has done so: who comes now begins a load of their own.
+    fn unmark(&self) {
+        let mut delivery = self.cache.delivery();
+        let mut segment = self.cache.engine.lock(self.hash);
+        segment.pending.remove_load(self.hash, &self.ticket, &mut delivery.out);
+    }
+}
+
+impl<K, V, S> Drop for Lead<'_, K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    fn drop(&mut self) {
+        // First the mark, or those who wake would join this flight again.
+        if !self.ended {
+            self.unmark();
+            self.ticket.0.settle(Landing::Abandoned);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Loads: `get_or_load`, one flight a key.
+//!
+//! A miss leads a load or joins the one under way. Who leads runs the loader; the others wait, threads and tasks on one list
+//! of wakers. A blocking load is the asynchronous load whose loader never suspends, so there is one code for both.
+//!
+//! ```text
+//!   miss ─► begin: one lock ─┬─ resident by now ──────────────► its value
+//!                            ├─ a mark under the key ─► join ─► its value, or its error,
+//!                            │                                  or begin again if it was abandoned
+//!                            └─ nothing ─► leave a mark: lead
+//!                                             │ run the loader, no lock held
+//!                                             ▼
+//!                            land: publish if and only if the mark is still there
+//! ```
+//!
+//! Every write of the key takes the mark away, so a load that began before the write cannot publish after it, and who comes
+//! after the write begins a load of their own.
+
+mod block;
+mod flight;
+#[cfg(not(cachette_loom))]
+mod lead;
+mod waits;
+
+#[cfg(not(cachette_loom))]
+pub use lead::Outcome;
+#[cfg(not(cachette_loom))]
+pub(crate) use lead::Ticket;

@@ -1,0 +1,127 @@
+//! Two ways to hold a policy to its word, step by step: beside a slow and obvious oracle, and beside the trace in its own
+//! documentation.
+
+use super::laws::{CALM, Segment};
+use super::{EvictionPolicy, Slot, Victim};
+use crate::observe::Cause;
+use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// One entry of the oracle: everything that ever mattered about it, written out.
+pub(super) struct Row {
+    pub(super) slot: Slot,
+    pub(super) inserted: u64,
+    pub(super) used: u64,
+    pub(super) uses: u64,
+}
+
+/// Runs `policy` beside a plain table of entries, ordered by `rank`, lowest first, and compares the victims after every
+/// operation and the whole order now and then. At most 200 entries are resident at once.
+pub(super) fn lockstep<P: EvictionPolicy>(policy: P, rank: impl Fn(&Row) -> (u64, u64)) -> P {
+    // Mutation tests run the suite hundreds of times, and ask for fewer.
+    let ops = std::env::var("CACHETTE_TEST_OPS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000_000_u64);
+    let mut rng = TestRng::from_seed(RngAlgorithm::XorShift, &[7; 16]);
+    let mut random = move |n: usize| rng.next_u32() as usize % n;
+    let mut segment = Segment::new(policy);
+    let mut table: Vec<Row> = Vec::new();
+    let mut capacity = 100;
+    for now in 1..=ops {
+        // The least of three picks: some entries are used far more often than others.
+        let pick = (0..3).map(|_| random(table.len().max(1))).min().unwrap_or(0);
+        match random(100) {
+            0..25 if table.len() < capacity => {
+                table.push(Row { slot: segment.insert(&CALM), inserted: now, used: now, uses: 1 });
+            }
+            0..35 => {
+                if let Victim::Entry(slot) = segment.victim(Some(&CALM)) {
+                    segment.remove(slot, Cause::Evicted);
+                    table.retain(|row| row.slot != slot);
+                }
+            }
+            35..38 if !table.is_empty() => {
+                segment.remove(table[pick].slot, Cause::Deleted);
+                table.remove(pick);
+            }
+            38..50 if !table.is_empty() => {
+                segment.policy.update(table[pick].slot, &CALM);
+                table[pick].used = now;
+                table[pick].uses += 1;
+            }
+            _ if !table.is_empty() => {
+                segment.hit(table[pick].slot);
+                table[pick].used = now;
+                table[pick].uses += 1;
+            }
+            _ => {}
+        }
+        let expected = table
+            .iter()
+            .min_by_key(|row| rank(row))
+            .map_or(Victim::None, |row| Victim::Entry(row.slot));
+        assert_eq!(segment.victim(None), expected, "operation {now}");
+        if now % 1_000 == 0 {
+            let mut order: Vec<_> = table.iter().map(|row| (rank(row), row.slot)).collect();
+            order.sort_unstable();
+            assert!(
+                segment.policy.coldest().eq(order.iter().map(|&(_, slot)| slot)),
+                "operation {now}"
+            );
+            segment.check(true);
+            capacity = random(200) + 1;
+        }
+    }
+    segment.policy
+}
+
+/// Slots as letters: A is slot 0.
+pub(super) fn letters(slots: impl Iterator<Item = Slot>) -> String {
+    let letter = |slot: Slot| char::from(b'A' + u8::try_from(slot.index()).unwrap()).to_string();
+    slots.map(letter).collect::<Vec<_>>().join(" ")
+}
+
+/// Replays the trace in a policy's own documentation: each row is a call, a bar, what `show` must then show, and perhaps an
+/// arrow with a remark. So the page that is read is the page that is tested.
+pub(super) fn replay<P: EvictionPolicy>(source: &str, policy: P, show: impl Fn(&P) -> String) {
+    let mut segment = Segment::new(policy);
+    let trace = source.lines().skip_while(|line| !line.starts_with("//! **Trace.**"));
+    let block = trace
+        .skip_while(|line| *line != "//! ```text")
+        .skip(1)
+        .take_while(|line| *line != "//! ```");
+    let mut rows = 0;
+    for (call, rest) in block.filter_map(|line| line.trim_start_matches("//!").split_once('│')) {
+        let (verb, letter) = call.trim().split_once(' ').unwrap();
+        let slot = Slot::new(usize::from(letter.as_bytes()[0] - b'A'));
+        match verb {
+            "insert" => segment.policy.insert(slot, &CALM),
+            "update" => segment.policy.update(slot, &CALM),
+            "hit" => segment.hit(slot),
+            "remove" => segment.policy.remove(slot, Cause::Deleted),
+            _ => panic!("no such call: {call}"),
+        }
+        segment.policy.assert_valid();
+        let written =
+            rest.split('◄').next().unwrap_or_default().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(show(&segment.policy), written.join(" "), "after {call}");
+        rows += 1;
+    }
+    assert!(rows >= 5, "the trace is there");
+}
+
+/// What `assert_valid` says of a policy that holds A, B and C, with A used once more, and was then damaged.
+pub(super) fn complaint<P: EvictionPolicy>(mut policy: P, damage: impl FnOnce(&mut P)) -> String {
+    let slots = [0, 1, 2].map(Slot::new);
+    slots.iter().for_each(|&slot| policy.insert(slot, &CALM));
+    policy.hit(slots[0]);
+    policy.assert_valid();
+    damage(&mut policy);
+    let checked = catch_unwind(AssertUnwindSafe(|| policy.assert_valid()));
+    let panic = checked.expect_err("the damage is seen");
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+        .expect("a panic with a text")
+}

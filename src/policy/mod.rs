@@ -1,0 +1,313 @@
+//! Who leaves when the cache is full: the [`EvictionPolicy`] trait and the policies.
+//!
+//! A policy orders the entries of one segment. It knows an entry by its [`Slot`], its hash, its weight and its deadline,
+//! never by its key or value, so one policy serves every `K` and `V` and runs no user code.
+//!
+//! | policy | gives up | hears of hits | a hit costs | source |
+//! |---|---|---|---|---|
+//! | [`Lru`] | the least recently used | in order | O(1), two list moves | Mattson et al. 1970 |
+//! | [`Lfu`] | the least often used, ties to the least recent | in order | O(1), one bucket move | Shah, Mitra, Matani 2010 |
+//! | [`Fifo`] | the oldest | not at all | nothing | |
+//! | [`Random`] | any, by an even draw | not at all | nothing | |
+//! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
+
+use crate::observe::Cause;
+
+pub use crate::engine::slab::Slot;
+
+mod fifo;
+mod lfu;
+pub(crate) mod list;
+mod lru;
+mod no_eviction;
+mod random;
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod lockstep;
+
+pub use fifo::Fifo;
+pub use lfu::Lfu;
+pub use lru::Lru;
+pub use no_eviction::NoEviction;
+pub use random::Random;
+
+/// How a policy hears of hits. The less it must hear, the cheaper a hit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hears {
+    /// Not at all: FIFO, random.
+    Nothing,
+    /// By a counter that the engine keeps with the entry, stopping at this value, read when a victim is chosen
+    /// ([`HitCounters`]): CLOCK, SIEVE, S3-FIFO. A hit on an entry whose counter is full writes nothing.
+    Counter(u8),
+    /// Each hit, in the order of hits, through [`EvictionPolicy::hit`]: exact LRU, exact LFU.
+    InOrder,
+}
+
+/// What a policy may know of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Meta {
+    /// The key's hash. Equal keys have equal hashes; the reverse does not hold.
+    pub hash: u64,
+    /// The entry's weight, at least 1: entries of weight 0 are never shown to a policy.
+    pub weight: u64,
+    /// When the entry expires, in nanoseconds on the cache's clock; `u64::MAX` is never.
+    pub deadline: u64,
+}
+
+impl Meta {
+    /// The facts of one entry.
+    ///
+    /// ```
+    /// let meta = cachette::policy::Meta::new(0xfeed, 1, u64::MAX);
+    /// assert_eq!(meta.weight, 1);
+    /// ```
+    #[must_use]
+    pub const fn new(hash: u64, weight: u64, deadline: u64) -> Self {
+        Self { hash, weight, deadline }
+    }
+}
+
+/// A policy's answer to "who leaves?".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// This entry leaves.
+    Entry(Slot),
+    /// The newcomer is not worth what it would push out: its write is refused.
+    Newcomer,
+    /// Nothing in this segment may leave.
+    None,
+}
+
+/// The hit counters of one segment, for policies that hear by [`Hears::Counter`].
+///
+/// The engine counts; a policy reads and lowers.
+///
+/// ```
+/// use cachette::policy::{HitCounters, Slot};
+///
+/// let mut hits = HitCounters::new(3);
+/// let slot = Slot::new(0);
+/// for _ in 0..5 {
+///     hits.record(slot);
+/// }
+/// assert_eq!(hits.get(slot), 3);
+/// hits.set(slot, 0);
+/// assert_eq!(hits.get(slot), 0);
+/// ```
+#[derive(Debug)]
+pub struct HitCounters {
+    counts: Vec<u8>,
+    max: u8,
+}
+
+impl HitCounters {
+    /// Counters that stop at `max`.
+    #[must_use]
+    pub const fn new(max: u8) -> Self {
+        Self { counts: Vec::new(), max }
+    }
+
+    /// Counts one hit. O(1).
+    pub fn record(&mut self, slot: Slot) {
+        let count = self.get(slot);
+        if count < self.max {
+            self.set(slot, count + 1);
+        }
+    }
+
+    /// The hits counted and not yet lowered. O(1).
+    #[must_use]
+    pub fn get(&self, slot: Slot) -> u8 {
+        self.counts.get(slot.index()).copied().unwrap_or(0)
+    }
+
+    /// Sets a slot's count. O(1).
+    pub fn set(&mut self, slot: Slot, count: u8) {
+        if self.counts.len() <= slot.index() {
+            self.counts.resize(slot.index() + 1, 0);
+        }
+        self.counts[slot.index()] = count;
+    }
+}
+
+/// Decides who leaves a full segment.
+///
+/// The engine owns the entries; a policy owns an order over their slots. One policy serves one segment, always under that
+/// segment's lock, so it needs no synchronisation of its own. It must not call any cache.
+///
+/// # Laws
+///
+/// The engine relies on them, and every policy here is tested against them. The policy promises:
+///
+/// 1. [`victim`](Self::victim) names an entry that was inserted and not yet removed. Naming it does not remove it. It answers
+///    [`Victim::Newcomer`] only if there is a newcomer.
+/// 2. `victim` asked again, with no other call and no counted hit between, answers the same.
+/// 3. [`coldest`](Self::coldest) names every entry once, and [`hottest`](Self::hottest) the same ones in reverse. A policy that
+///    never names a victim may leave both empty.
+/// 4. [`len`](Self::len) is the number of entries inserted and not yet removed.
+/// 5. Work a call is bounded by a constant, amortised over the calls. (`coldest`, `hottest` and `assert_valid` may walk.)
+///
+/// The engine promises:
+///
+/// 6. Each [`insert`](Self::insert) is followed by exactly one [`remove`](Self::remove) of the same slot, whatever the reason
+///    it leaves. Every other call that names a slot comes between the two.
+/// 7. An entry of weight 0 is never inserted.
+/// 8. An entry's hit counter is 0 when it is inserted.
+///
+/// A policy that panics is replaced by a fresh one, which is shown the resident entries again; the panic is counted in
+/// the statistics and goes no further.
+///
+/// # Example
+///
+/// First in, first out, with a queue of its own. (To hold law 5 it would need a list that `remove` need not walk, as
+/// [`Fifo`] has.)
+///
+/// ```
+/// use cachette::{Cache, Cause};
+/// use cachette::policy::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+/// use std::collections::VecDeque;
+///
+/// #[derive(Default)]
+/// struct Queue(VecDeque<Slot>);
+///
+/// impl EvictionPolicy for Queue {
+///     fn hears(&self) -> Hears {
+///         Hears::Nothing
+///     }
+///     fn insert(&mut self, slot: Slot, _: &Meta) {
+///         self.0.push_back(slot);
+///     }
+///     fn remove(&mut self, slot: Slot, _: Cause) {
+///         self.0.retain(|&s| s != slot);
+///     }
+///     fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+///         self.0.front().map_or(Victim::None, |&slot| Victim::Entry(slot))
+///     }
+///     fn len(&self) -> usize {
+///         self.0.len()
+///     }
+///     fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+///         Box::new(self.0.iter().copied())
+///     }
+///     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+///         Box::new(self.0.iter().rev().copied())
+///     }
+/// }
+///
+/// let cache = Cache::<u32, u32>::builder().capacity(2).policy(Queue::default).build()?;
+/// cache.put(1, 1);
+/// cache.put(2, 2);
+/// cache.put(3, 3);
+/// assert_eq!(cache.get(&1), None);
+/// # Ok::<(), cachette::BuildError>(())
+/// ```
+pub trait EvictionPolicy: Send {
+    /// How this policy wants to hear of hits. Asked once, when the policy is made.
+    fn hears(&self) -> Hears;
+
+    /// The segment's share of the capacity is now `share` (a weight). Called once before anything else, and whenever
+    /// the cache's capacity changes.
+    fn resize(&mut self, share: u64) {
+        let _ = share;
+    }
+
+    /// An entry was published in `slot`.
+    fn insert(&mut self, slot: Slot, meta: &Meta);
+
+    /// The entry in `slot` was given a new value. A write is a use: LRU and LFU count it as a hit; FIFO does not.
+    fn update(&mut self, slot: Slot, meta: &Meta) {
+        let _ = (slot, meta);
+    }
+
+    /// The entry in `slot` was given a new deadline, its value unchanged.
+    fn reschedule(&mut self, slot: Slot, meta: &Meta) {
+        let _ = (slot, meta);
+    }
+
+    /// The entry in `slot` was read. Called only for [`Hears::InOrder`].
+    fn hit(&mut self, slot: Slot) {
+        let _ = slot;
+    }
+
+    /// A read found nothing under `hash`: for ghosts and sketches.
+    fn miss(&mut self, hash: u64) {
+        let _ = hash;
+    }
+
+    /// The entry in `slot` has left, for this reason. The slot may be inserted again.
+    fn remove(&mut self, slot: Slot, cause: Cause);
+
+    /// Who must leave, so that `newcomer` (or a value that grew, then `None`) fits? The engine then removes the named
+    /// entry, and asks again if that was not enough.
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters) -> Victim;
+
+    /// How many entries the policy holds.
+    fn len(&self) -> usize;
+
+    /// True if the policy holds no entry.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entries from the next victim on, as far as is known: hits that a counter holds may yet change the order.
+    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_>;
+
+    /// The entries from the one that would leave last.
+    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_>;
+
+    /// Checks every invariant of the policy's own structure.
+    ///
+    /// # Panics
+    ///
+    /// With the name of the invariant that does not hold. For tests; O(n) or worse.
+    fn assert_valid(&self) {}
+}
+
+impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
+    fn hears(&self) -> Hears {
+        (**self).hears()
+    }
+    fn resize(&mut self, share: u64) {
+        (**self).resize(share);
+    }
+    fn insert(&mut self, slot: Slot, meta: &Meta) {
+        (**self).insert(slot, meta);
+    }
+    fn update(&mut self, slot: Slot, meta: &Meta) {
+        (**self).update(slot, meta);
+    }
+    fn reschedule(&mut self, slot: Slot, meta: &Meta) {
+        (**self).reschedule(slot, meta);
+    }
+    fn hit(&mut self, slot: Slot) {
+        (**self).hit(slot);
+    }
+    fn miss(&mut self, hash: u64) {
+        (**self).miss(hash);
+    }
+    fn remove(&mut self, slot: Slot, cause: Cause) {
+        (**self).remove(slot, cause);
+    }
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters) -> Victim {
+        (**self).victim(newcomer, hits)
+    }
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+    fn is_empty(&self) -> bool {
+        (**self).is_empty()
+    }
+    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        (**self).coldest()
+    }
+    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        (**self).hottest()
+    }
+    fn assert_valid(&self) {
+        (**self).assert_valid();
+    }
+}

@@ -1,0 +1,273 @@
+#!/usr/bin/env bash
+# Runs every check of this package: format, lints, docs, tests, models, examples, benchmarks.
+#
+#   tests/run.sh           under 15 minutes on two cores from a fresh clone, under 5 later
+#   tests/run.sh --long    more cases, ten minutes of fuzzing, and mutation testing: hours
+#
+# All steps run, even after one has failed; the exit code is 0 only if none failed. What cannot run for want of a tool says
+# so in a line that begins with SKIP. If the step is one that must not be missing, that is a failure too, unless
+# ALLOW_SKIP=1 is set.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+LONG=
+case "${1:-}" in
+    '') ;;
+    --long) LONG=1 ;;
+    *)
+        echo "usage: tests/run.sh [--long]" >&2
+        exit 2
+        ;;
+esac
+
+TARGET=${CARGO_TARGET_DIR:-target}
+LOGS=$TARGET/run
+COMPARE=benches/compare/Cargo.toml
+FUZZ=fuzz/Cargo.toml
+SHARED=../shared
+MINIMUM=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+mkdir -p "$LOGS"
+
+SUMMARY=()
+FAILED=0
+
+note() { # result, seconds, name
+    SUMMARY+=("$(printf '%-5s %5ss  %s' "$1" "$2" "$3")")
+}
+
+# Runs a step, its output shown, and goes on whatever becomes of it.
+step() { # name, command...
+    local name=$1 start=$SECONDS status
+    shift
+    printf '\n== %s\n' "$name"
+    # Not as a condition: that would switch `set -e` off inside the step.
+    set +e
+    (
+        set -e
+        "$@"
+    )
+    status=$?
+    set -e
+    if [ $status -eq 0 ]; then
+        note ok $((SECONDS - start)) "$name"
+    else
+        echo "== $name: failed with $status" >&2
+        note FAIL $((SECONDS - start)) "$name"
+        FAILED=1
+    fi
+}
+
+# For a step whose tool is optional.
+skip() { # name, reason
+    printf '\nSKIP %s: %s\n' "$1" "$2"
+    note skip 0 "$1: $2"
+}
+
+# For a step that must not be missing.
+missing() { # name, reason
+    if [ "${ALLOW_SKIP:-}" = 1 ]; then
+        skip "$1" "$2"
+        return
+    fi
+    printf '\nSKIP %s: %s\nIt must not be missing; set ALLOW_SKIP=1 to go without it.\n' "$1" "$2" >&2
+    note FAIL 0 "$1: $2"
+    FAILED=1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# --- Tools
+
+tools() {
+    if ! have cargo; then
+        echo "Rust is missing: install it as https://rustup.rs says, then run this again." >&2
+        exit 1
+    fi
+    # rustc links with cc; the fuzzer is built with c++.
+    have cc && have c++ && return
+    if have apt-get && [ "$(id -u)" -eq 0 ]; then
+        echo "cc or c++ is missing: installing build-essential"
+        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends build-essential
+    fi
+    if ! have cc; then
+        echo "A C compiler is missing: install one (Debian, Ubuntu: build-essential; Fedora: gcc gcc-c++)." >&2
+        exit 1
+    fi
+}
+
+# True if the component is there, or could be added.
+component() { # command, component
+    cargo "$1" --version >/dev/null 2>&1 || { have rustup && rustup component add "$2" >/dev/null 2>&1; }
+}
+
+nightly() { # components, with commas between
+    have rustup || return 1
+    if rustup run nightly rustc --version >/dev/null 2>&1; then
+        # A nightly that is there stays as it is, and gets what it lacks.
+        [ -z "$1" ] || rustup component add --toolchain nightly ${1//,/ } >/dev/null 2>&1
+    else
+        rustup toolchain install nightly --profile minimal ${1:+--component "$1"} >/dev/null 2>&1
+    fi
+}
+
+cargo_tool() { # cargo-NAME
+    have "$1" || cargo install --quiet --locked "$1"
+}
+
+# --- Steps
+
+# Runs tests chosen by a name, and fails if no test has it.
+some_tests() { # log, command...
+    local log=$LOGS/$1.log
+    shift
+    "$@" 2>&1 | tee "$log"
+    grep -Eq '^test result: ok\. [1-9][0-9]* passed' "$log" || {
+        echo "no test ran: have they been renamed?" >&2
+        return 1
+    }
+}
+
+format() {
+    cargo fmt --check
+    cargo fmt --check --manifest-path $COMPARE
+    cargo fmt --check --manifest-path $FUZZ
+}
+
+lints() {
+    cargo clippy --locked --all-targets --all-features -- -D warnings
+}
+
+lints_outside() {
+    env -u CARGO_TARGET_DIR cargo clippy --release --all-targets --manifest-path $COMPARE -- -D warnings
+    env -u CARGO_TARGET_DIR cargo clippy --all-targets --manifest-path $FUZZ -- -D warnings
+}
+
+docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+}
+
+tests() {
+    if [ -n "$LONG" ]; then export PROPTEST_CASES=${PROPTEST_CASES:-2000}; fi
+    cargo test --all-features --lib --tests --examples
+}
+
+doc_tests() {
+    if [ -n "$LONG" ]; then export PROPTEST_CASES=${PROPTEST_CASES:-2000}; fi
+    cargo test --all-features --doc
+}
+
+# Compiles the benchmarks and runs each once, unmeasured.
+bench_smoke() {
+    cargo test --all-features --bench '*'
+}
+
+models() {
+    RUSTFLAGS="--cfg cachette_loom" CARGO_TARGET_DIR="$TARGET/loom" some_tests loom cargo test --lib --release loom_
+}
+
+oldest() {
+    CARGO_TARGET_DIR="$TARGET/oldest" cargo "+$MINIMUM" check --lib --all-features
+}
+
+replay_smoke() {
+    cargo run --release --example replay
+}
+
+# Every hit of every trace, against the ratios that other programs found.
+replay_exact() {
+    cargo run --release --example replay -- "$SHARED"/traces/*.u32.zst --policies lru,lfu,fifo \
+        --capacity from-check --check "$SHARED/reference/hit-ratios.csv"
+}
+
+compare_smoke() {
+    env -u CARGO_TARGET_DIR cargo run --release --manifest-path $COMPARE -- --quick
+}
+
+# The interpreter is some hundred times slower than the machine, so it sees fewer cases.
+miri() {
+    PROPTEST_CASES=${MIRI_CASES:-4} CACHETTE_TEST_OPS=${MIRI_OPS:-200} MIRIFLAGS=-Zmiri-disable-isolation \
+        CARGO_TARGET_DIR="$TARGET/miri" some_tests miri cargo +nightly miri test --lib -- engine policy
+}
+
+fuzz() { # seconds a target
+    local target targets
+    targets=$(cargo +nightly fuzz list)
+    for target in $targets; do
+        env -u CARGO_TARGET_DIR cargo +nightly fuzz run "$target" -- -max_total_time="$1" -timeout=10
+    done
+}
+
+# Every mutant must be caught by a test, or be listed with its reason in tests/mutants.txt.
+mutants() {
+    local status=0 survivors=$LOGS/survivors.txt listed=$LOGS/listed.txt unlisted
+    cargo mutants --output "$LOGS" --timeout 300 --file 'src/engine/**/*.rs' --file 'src/policy/**/*.rs' \
+        --file 'src/load/**/*.rs' --file src/time.rs -- --lib --tests || status=$?
+    # 2: some were missed; 3: some ran out of time, which is caught too.
+    case $status in
+        0 | 2 | 3) ;;
+        *) return $status ;;
+    esac
+    # Places move, so a mutant is known by its file and by what it changes.
+    sed -E 's/^([^:]+):[0-9]+:[0-9]+:/\1:/' "$LOGS/mutants.out/missed.txt" | sort -u >"$survivors"
+    sed -E '/^[[:space:]]*(#|$)/d' tests/mutants.txt | sort -u >"$listed"
+    comm -13 "$survivors" "$listed" | sed 's/^/listed, but caught: /'
+    unlisted=$(comm -23 "$survivors" "$listed")
+    if [ -n "$unlisted" ]; then
+        printf 'These mutants survive and are not listed:\n%s\n' "$unlisted" >&2
+        return 1
+    fi
+}
+
+# --- The run
+
+tools
+if component fmt rustfmt; then
+    step "format" format
+else
+    missing "format" "rustfmt is not installed"
+fi
+if component clippy clippy; then
+    step "lints" lints
+    step "lints of benches/compare and fuzz" lints_outside
+else
+    missing "lints" "clippy is not installed"
+fi
+step "docs" docs
+step "tests" tests
+step "doc tests" doc_tests
+step "benchmarks, each once" bench_smoke
+step "loom models" models
+step "replay on a workload of its own" replay_smoke
+if [ -d "$SHARED/traces" ]; then
+    step "replay, exact on the traces" replay_exact
+else
+    skip "replay, exact on the traces" "the traces are not here"
+fi
+step "comparison with other caches, quick" compare_smoke
+if have rustup && { rustup run "$MINIMUM" rustc --version >/dev/null 2>&1 ||
+    rustup toolchain install "$MINIMUM" --profile minimal >/dev/null 2>&1; }; then
+    step "Rust $MINIMUM, the oldest supported" oldest
+else
+    skip "Rust $MINIMUM, the oldest supported" "that toolchain cannot be had"
+fi
+if nightly miri,rust-src; then
+    step "Miri" miri
+else
+    skip "Miri" "nightly with miri and rust-src cannot be had"
+fi
+if nightly "" && cargo_tool cargo-fuzz; then
+    step "fuzzing" fuzz "$([ -n "$LONG" ] && echo 600 || echo 20)"
+else
+    skip "fuzzing" "nightly or cargo-fuzz cannot be had"
+fi
+if [ -n "$LONG" ]; then
+    if cargo_tool cargo-mutants; then
+        step "mutants" mutants
+    else
+        missing "mutants" "cargo-mutants cannot be had"
+    fi
+fi
+
+printf '\n== Summary (%s min)\n' $(((SECONDS + 30) / 60))
+printf '%s\n' "${SUMMARY[@]}"
+exit $FAILED
