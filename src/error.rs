@@ -65,7 +65,7 @@ impl fmt::Display for Reason {
 /// ```
 /// use cachette::{Cache, Reason};
 ///
-/// let cache = Cache::builder().capacity(10).weigher(|_: &str, v: &Vec<u8>| v.len() as u64).build()?;
+/// let cache = Cache::builder().capacity(10).weigher(|_: &&str, v: &Vec<u8>| v.len() as u64).build()?;
 /// let refused = cache.try_put("big", vec![0; 11]).unwrap_err();
 /// assert_eq!(refused.reason, Reason::TooHeavy);
 /// assert_eq!((refused.key, refused.value.len()), ("big", 11));

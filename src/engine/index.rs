@@ -18,8 +18,8 @@
 //! **Invariants**
 //!
 //! 1. A slot is on the chain of the bucket that its hash picks, once.
-//! 2. `len` slots are on chains; they are at most as many as the buckets, and at least a quarter of them unless there is one
-//!    bucket, or a shrink is under way.
+//! 2. `len` slots are on chains; they are at most as many as the buckets, and at least half as many, unless there is one
+//!    bucket.
 //!
 //! | operation | cost |
 //! |---|---|
@@ -91,7 +91,7 @@ impl Index {
         self.links[slot] = LOOSE;
         self.len -= 1;
         for _ in 0..2 {
-            if self.heads.len() > 1 && self.len * 4 < self.heads.len() {
+            if self.heads.len() > 1 && self.len * 2 < self.heads.len() {
                 self.merge();
             }
         }
@@ -159,6 +159,7 @@ impl Index {
         }
         assert_eq!(seen, self.len, "len counts the slots on chains");
         assert!(self.len <= self.heads.len(), "at most one slot a bucket on average");
+        assert!(self.heads.len() <= (2 * self.len).max(1), "at least one slot in two buckets");
     }
 
     #[cfg(test)]

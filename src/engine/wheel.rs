@@ -62,7 +62,7 @@ use crate::engine::slab::{Column, Slot};
 use crate::policy::list::{Links, List};
 
 /// A tick in nanoseconds: 1.05 ms. A power of two, so that the last instant of `u64` is near a whole tick too.
-const TICK: u64 = 1 << 20;
+pub(crate) const TICK: u64 = 1 << 20;
 /// Bits of a tick that one level looks at.
 const DIGIT: u32 = 6;
 /// Buckets a level: one bit each in a `u64`.
