@@ -4,11 +4,12 @@
 //! absence, is still the one it saw; else it runs again. A computation that has lost three times queues, so that those who
 //! contend for one key take turns instead of running in vain.
 
-use crate::cache::{Cache, Ttl, unpublished};
+use crate::cache::Cache;
 use crate::engine::{Entry, When, Written};
 use crate::error::{ComputeError, Refused};
 use crate::observe::Cause;
 use crate::sync::Arc;
+use crate::write::{Ttl, unpublished};
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! When entries expire: the cache's rules, per-entry rules, and commands on a single key.
 
-use crate::cache::{Cache, Ttl};
+use crate::cache::Cache;
 use crate::engine::{Deadline, Entry, Found, Lifetime};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::time::{NEVER, deadline, left, nanos};
+use crate::write::Ttl;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::{Duration, SystemTime};

@@ -63,6 +63,8 @@ mod sweep;
 mod sync;
 #[cfg(not(cachette_loom))]
 mod time;
+#[cfg(not(cachette_loom))]
+mod write;
 
 #[cfg(not(cachette_loom))]
 pub use builder::Builder;

@@ -2,11 +2,12 @@
 
 use super::flight::{Flight, Landing};
 use super::{block, waits};
-use crate::cache::{Cache, Ttl};
+use crate::cache::Cache;
 use crate::engine::{Entry, When, Written};
 use crate::error::LoadError;
 use crate::observe::Tally;
 use crate::sync::Arc;
+use crate::write::Ttl;
 use equivalent::Equivalent;
 use std::any::Any;
 use std::convert::Infallible;

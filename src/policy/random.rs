@@ -309,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn whoever_comes_or_leaves_there_is_a_new_draw_and_otherwise_not() {
+        let mut random = Random::new();
+        let slot = Slot::new(0);
+        let empty = random.generator.state;
+        random.insert(slot, &CALM);
+        let resident = random.generator.state;
+        random.update(slot, &CALM);
+        random.hit(slot);
+        assert_eq!(random.victim(None, &mut HitCounters::new(0)), Victim::Entry(slot));
+        assert_eq!(random.generator.state, resident);
+        random.remove(slot, Cause::Deleted);
+        assert!(empty != resident && resident != random.generator.state);
+    }
+
+    #[test]
     fn damage_is_seen() {
         let misplaced =
             complaint(Random::new(), |random| random.place[Slot::new(1)] = Place::new(2));

@@ -1,0 +1,243 @@
+//! The measuring side: a process with one peer and one row.
+//!
+//! It prepares the peer, says `ready`, and then answers each line from its standard input with one line of
+//! `name=number` pairs. A process each, because peers leave things behind: threads, garbage awaiting an epoch, a
+//! fragmented heap. The cache stays alive from round to round.
+
+use std::io::{BufRead, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::alloc;
+use crate::keys;
+use crate::loops::{self, Latencies, Stream, Tally};
+use crate::peer::{Peer, Reader};
+use crate::work::{Kind, Row};
+
+/// What the parent asks for.
+pub struct Job {
+    pub row: &'static Row,
+    pub threads: usize,
+    pub round: Duration,
+    pub quick: bool,
+}
+
+/// `name=number` pairs, in order.
+type Answer = Vec<(&'static str, f64)>;
+
+/// Serves a row of any kind.
+pub fn serve<P: Peer>(job: &Job) -> Result<(), String> {
+    match job.row.kind {
+        _ if job.row.reads() => serve_bound::<P>(job),
+        Kind::Memory => {
+            let answer = memory::<P>(job);
+            talk(|_| answer.clone())
+        }
+        _ => serve_writes::<P>(job),
+    }
+}
+
+/// Serves a read row.
+pub fn serve_bound<R: Reader>(job: &Job) -> Result<(), String> {
+    if !job.row.reads() {
+        return Err(format!("{} never evicts: it has no place in {}", R::NAME, job.row.name));
+    }
+    let resident = keys::shuffled(job.row.entries(job.quick));
+    let peer = R::filled(job.row.capacity(job.quick), &resident);
+    let mut streams: Vec<_> = (0..job.threads).map(|thread| stream(job, thread)).collect();
+    talk(|command| match command {
+        Command::Round => {
+            let time = job.round;
+            throughput(&loops::parallel(&mut streams, |_, stream| loops::read(&peer, stream, time)))
+        }
+        Command::Peak => {
+            let probe = || resident.iter().filter(|&&key| peer.get(key).is_some()).count() as u64;
+            vec![("resident", peer.resident().unwrap_or_else(probe) as f64)]
+        }
+    })
+}
+
+fn throughput(tallies: &[Tally]) -> Answer {
+    let (rate, hits) = loops::rate(tallies);
+    vec![("rate", rate), ("hits", hits)]
+}
+
+/// The keys of one thread.
+fn stream(job: &Job, thread: usize) -> Stream {
+    let scale = if job.quick { 16 } else { 1 };
+    let (space, seed) = (job.row.key_space(job.quick), 100 + thread as u64);
+    Stream::new(match job.row.kind {
+        Kind::ReadHot => vec![keys::key(space / 2); loops::BATCH],
+        Kind::ReadUniform => keys::uniform(space, (8 << 20) / scale, seed),
+        Kind::ReadZipf => keys::zipf(space, (1 << 20) / scale, seed),
+        _ => keys::zipf(space, (4 << 20) / scale, seed),
+    })
+}
+
+/// What one thread of a writing row keeps between rounds.
+struct Writer {
+    stream: Stream,
+    /// The first rank that `insert` has not used. Far from the ranks of the other threads.
+    next: u64,
+}
+
+/// Where the ranks of a thread begin.
+const fn first_rank(thread: usize) -> u64 {
+    (thread as u64 + 1) << 40
+}
+
+fn serve_writes<P: Peer>(job: &Job) -> Result<(), String> {
+    let peer = P::build(job.row.capacity(job.quick));
+    let writer = |thread| Writer { stream: stream(job, thread), next: first_rank(thread) };
+    let mut writers: Vec<_> = (0..job.threads).map(writer).collect();
+    // Warm up: long enough to be full and to have replaced most of what came first.
+    loops::parallel(&mut writers, |_, writer| write(job, &peer, writer, job.round * 2, || ()));
+    talk(|command| match command {
+        Command::Round if job.row.kind == Kind::Latency => latency(job, &peer, &mut writers),
+        Command::Round => {
+            let (time, nothing) = (job.round, || ());
+            let round = |_, writer: &mut _| write(job, &peer, writer, time, nothing);
+            throughput(&loops::parallel(&mut writers, round))
+        }
+        Command::Peak => vec![("resident", peak(job, &peer, &mut writers) as f64)],
+    })
+}
+
+/// One thread's share of a round.
+fn write<P: Peer>(
+    job: &Job,
+    peer: &P,
+    writer: &mut Writer,
+    time: Duration,
+    each_batch: impl FnMut(),
+) -> Tally {
+    match job.row.kind {
+        Kind::Insert => loops::insert(peer, &mut writer.next, time, each_batch),
+        Kind::Load => loops::load(peer, &mut writer.stream, time, each_batch),
+        _ => loops::churn(peer, &mut writer.stream, time, each_batch),
+    }
+}
+
+/// The greatest number of entries seen while the row's own work runs for another round, which is not timed: counting
+/// takes long in some peers.
+fn peak<P: Peer>(job: &Job, peer: &P, writers: &mut [Writer]) -> u64 {
+    let peak = AtomicU64::new(peer.resident().unwrap_or(0));
+    loops::parallel(writers, |thread, writer| {
+        let mut batch = 0_u32;
+        write(job, peer, writer, job.round, || {
+            batch += 1;
+            if thread == 0 && batch.is_multiple_of(4) {
+                peak.fetch_max(peer.resident().unwrap_or(0), Ordering::Relaxed);
+            }
+        })
+    });
+    let probe = || probe(job, peer, writers);
+    peak.into_inner().max(peer.resident().unwrap_or_else(probe))
+}
+
+/// Counts the entries of a peer that does not: asks for every key there ever was.
+fn probe<P: Peer>(job: &Job, peer: &P, writers: &[Writer]) -> u64 {
+    let held = |rank: &u64| peer.get(keys::key(*rank)).is_some();
+    let drawn = (0..job.row.key_space(job.quick)).filter(held).count();
+    let inserted: usize = writers
+        .iter()
+        .enumerate()
+        .map(|(thread, writer)| (first_rank(thread)..writer.next).filter(held).count())
+        .sum();
+    (drawn + inserted) as u64
+}
+
+fn latency<P: Peer>(job: &Job, peer: &P, writers: &mut [Writer]) -> Answer {
+    let time = job.round;
+    let round = |_, writer: &mut Writer| loops::latency(peer, &mut writer.stream, time);
+    let mut all = Latencies::new();
+    let mut tallies = Vec::new();
+    for (tally, latencies) in loops::parallel(writers, round) {
+        all.add(&latencies);
+        tallies.push(tally);
+    }
+    let mut answer = throughput(&tallies);
+    let names = [
+        (&all.get, ["get_p50", "get_p99", "get_p99.9", "get_p99.99", "get_max"]),
+        (&all.put, ["put_p50", "put_p99", "put_p99.9", "put_p99.99", "put_max"]),
+    ];
+    for (histogram, names) in names {
+        for (name, quantile) in names.into_iter().zip([0.5, 0.99, 0.999, 0.9999, 1.0]) {
+            answer.push((name, histogram.value_at_quantile(quantile) as f64));
+        }
+    }
+    answer
+}
+
+/// How many new keys the memory row puts into a full cache, in capacities; and the same for a peer that evicts on
+/// a thread of its own, in entries: stretto needs about half a millisecond for each.
+const MEMORY_CHURN: u64 = 10;
+const MEMORY_CHURN_BACKGROUND: u64 = 2_000;
+
+fn memory<P: Peer>(job: &Job) -> Answer {
+    let capacity = job.row.capacity(job.quick);
+    // The first cache of a process also makes what all caches share.
+    drop(P::build(64));
+    alloc::start();
+    let peer = P::build(capacity);
+    let empty = alloc::live();
+    let last = if P::BACKGROUND {
+        capacity + MEMORY_CHURN_BACKGROUND
+    } else {
+        capacity * (MEMORY_CHURN + 1)
+    };
+    for rank in 0..last {
+        peer.put(keys::key(rank), rank);
+        if rank % capacity == 0 {
+            peer.settle();
+        }
+    }
+    peer.settle();
+    let live = alloc::live();
+    let held = || (0..last).filter(|&rank| peer.get(keys::key(rank)).is_some()).count() as u64;
+    let resident = peer.resident().unwrap_or_else(held);
+    // Not dropped: some peers take seconds for it.
+    std::mem::forget(peer);
+    vec![
+        ("bytes", live as f64 / resident as f64),
+        ("empty", empty as f64),
+        ("resident", resident as f64),
+    ]
+}
+
+enum Command {
+    Round,
+    Peak,
+}
+
+/// Answers the parent until it closes the line.
+fn talk(mut answer: impl FnMut(Command) -> Answer) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    let mut say = |line: &str| {
+        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| error.to_string())
+    };
+    say("ready")?;
+    for line in std::io::stdin().lock().lines() {
+        let command = match line.map_err(|error| error.to_string())?.as_str() {
+            "round" => Command::Round,
+            "peak" => Command::Peak,
+            other => return Err(format!("unknown command {other}")),
+        };
+        let pairs: Vec<_> =
+            answer(command).iter().map(|(name, number)| format!("{name}={number}")).collect();
+        say(&pairs.join(" "))?;
+    }
+    Ok(())
+}
+
+/// What one reading of the clock adds to every latency, in nanoseconds: the median of many.
+pub fn clock_cost() -> u64 {
+    let mut costs: Vec<u64> = (0..10_001)
+        .map(|_| {
+            let start = Instant::now();
+            u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        })
+        .collect();
+    costs.sort_unstable();
+    costs[costs.len() / 2]
+}

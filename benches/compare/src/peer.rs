@@ -1,0 +1,127 @@
+//! What the harness asks of a cache. Every hot loop is generic over these two traits, so that each peer gets a loop
+//! compiled for it alone: a virtual call per operation would cost as much as the fastest look-ups do.
+
+/// A store of `u64 -> u64` that can be filled once and read.
+pub trait Reader: Sized + Sync {
+    /// The name in the tables, and for `--peers`.
+    const NAME: &'static str;
+    /// The package in `Cargo.lock`, to print its version.
+    const PACKAGE: &'static str;
+    /// What a reader of the numbers should know.
+    const NOTE: &'static str;
+
+    /// A store with room for `capacity` entries that holds every one of `keys`, as far as its own rules let it.
+    fn filled(capacity: u64, keys: &[u64]) -> Self;
+
+    /// One look-up, with the bookkeeping that the peer's ordinary `get` does.
+    fn get(&self, key: u64) -> Option<u64>;
+
+    /// The number of entries truly held at this moment, if the peer can say.
+    fn resident(&self) -> Option<u64>;
+}
+
+/// A bounded cache.
+pub trait Peer: Reader {
+    /// True if a thread of the peer's own goes on working after a round: such a peer gets a process of its own for
+    /// every round that writes, ended with the round, so that it cannot slow the next peer.
+    const BACKGROUND: bool = false;
+
+    /// An empty cache bounded to `capacity` entries.
+    fn build(capacity: u64) -> Self;
+
+    /// Inserts or replaces.
+    fn put(&self, key: u64, value: u64);
+
+    /// The value of `key`, loaded with `load` on a miss. Peers without single flight do `get`, then `put`.
+    fn get_or_load(&self, key: u64, load: impl Fn(u64) -> u64) -> u64 {
+        self.get(key).unwrap_or_else(|| {
+            let value = load(key);
+            self.put(key, value);
+            value
+        })
+    }
+
+    /// Waits for whatever the peer does later.
+    fn settle(&self) {}
+}
+
+/// `Reader::filled` for a bounded cache: put everything, then put again what an admission filter or a crowded
+/// segment refused, until nothing is missing or it stops helping.
+pub fn fill<P: Peer>(capacity: u64, keys: &[u64]) -> P {
+    let peer = P::build(capacity);
+    for _ in 0..4 {
+        let mut missing = 0;
+        for &key in keys {
+            if peer.get(key).is_none() {
+                peer.put(key, key);
+                missing += 1;
+            }
+        }
+        peer.settle();
+        if missing == 0 {
+            break;
+        }
+    }
+    peer
+}
+
+/// A peer as the parent process sees it: it never builds one.
+#[derive(Clone, Copy)]
+pub struct Info {
+    pub name: &'static str,
+    pub package: &'static str,
+    pub note: &'static str,
+    /// A map that never evicts: an upper bound, in read rows only.
+    pub bound: bool,
+    pub background: bool,
+}
+
+impl Info {
+    pub const fn peer<P: Peer>() -> Self {
+        Self {
+            name: P::NAME,
+            package: P::PACKAGE,
+            note: P::NOTE,
+            bound: false,
+            background: P::BACKGROUND,
+        }
+    }
+
+    pub const fn bound<R: Reader>() -> Self {
+        Self { name: R::NAME, package: R::PACKAGE, note: R::NOTE, bound: true, background: false }
+    }
+
+    /// The version that this program was built with. Where the tree holds several, the list of our own dependencies
+    /// says which.
+    pub fn version(&self) -> &'static str {
+        let lock = include_str!("../Cargo.lock");
+        let direct = lock.split("[[package]]").find(|part| part.contains("\"cachette-compare\""));
+        let ours = |line: &'static str| {
+            let (package, version) = line.trim().trim_matches(['"', ',']).split_once(' ')?;
+            (package == self.package).then_some(version)
+        };
+        let only = || {
+            let mut lines = lock.lines();
+            lines.find(|line| quoted(line, "name = ") == Some(self.package))?;
+            quoted(lines.next()?, "version = ")
+        };
+        direct.and_then(|part| part.lines().find_map(ours)).or_else(only).unwrap_or("")
+    }
+}
+
+fn quoted<'a>(line: &'a str, before: &str) -> Option<&'a str> {
+    line.strip_prefix(before).map(|rest| rest.trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::peers;
+
+    #[test]
+    fn every_peer_has_a_version() {
+        for peer in peers::ALL {
+            let version = peer.version();
+            assert_eq!(version.split('.').count(), 3, "{}: {version:?}", peer.name);
+        }
+    }
+}
