@@ -589,8 +589,9 @@ fn c2_a_policy_may_prefer_what_it_has() {
         assert_eq!(log.take().len(), 56);
         handle.closed.store(true, SeqCst);
         let mut resident: Vec<_> = cache.iter().collect();
-        let refused: Vec<u64> =
-            (64..128).filter(|&key| cache.try_put(key, 1).is_err_and(|e| e.reason == Reason::Full)).collect();
+        let refused: Vec<u64> = (64..128)
+            .filter(|&key| cache.try_put(key, 1).is_err_and(|e| e.reason == Reason::Full))
+            .collect();
         // A segment that is below its share asks others for room, not for leave.
         assert!(refused.len() >= if segments == 1 { 64 } else { 32 }, "{}", refused.len());
         assert!(refused.iter().all(|key| !cache.contains_key(key)));

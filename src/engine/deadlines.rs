@@ -57,9 +57,10 @@ impl Deadlines {
     pub(crate) fn set(&mut self, slot: Slot, deadline: Deadline) {
         self.column.reach(slot.index(), &Deadline::NEVER);
         self.column[slot] = deadline;
-        self.wheel.cancel(slot);
-        if deadline.earlier() != NEVER {
-            self.wheel.schedule(slot, deadline.earlier());
+        if deadline.earlier() == NEVER {
+            self.wheel.cancel(slot);
+        } else {
+            self.wheel.reschedule(slot, deadline.earlier());
         }
     }
 
@@ -93,6 +94,11 @@ impl Deadlines {
             }
         }
         None
+    }
+
+    #[cfg(test)]
+    pub(crate) fn assert_valid(&self) {
+        self.wheel.assert_valid();
     }
 }
 

@@ -163,6 +163,11 @@ impl Index {
     }
 
     #[cfg(test)]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    #[cfg(test)]
     pub(crate) fn buckets(&self) -> usize {
         self.heads.len()
     }

@@ -337,4 +337,23 @@ impl<K, V, F> Segment<K, V, F> {
             self.policy.mend(residents);
         }
     }
+
+    /// Slot, hash and weight of every resident.
+    #[cfg(test)]
+    pub(crate) fn residents(&self) -> impl Iterator<Item = (Slot, u64, u64)> {
+        self.slab.iter_from(0).map(|(slot, r)| (slot, r.hash, r.weight))
+    }
+
+    /// Checks each part by itself, and that the policy holds the `weighing` entries with weight.
+    #[cfg(test)]
+    pub(crate) fn assert_parts_valid(&self, weighing: usize) {
+        self.index.assert_valid();
+        self.slab.assert_valid();
+        self.policy.inner().assert_valid();
+        assert_eq!(self.index.len(), self.slab.len(), "index and slab hold the same entries");
+        assert_eq!(self.policy.inner().len(), weighing, "the policy holds the entries with weight");
+        if let Some(deadlines) = &self.deadlines {
+            deadlines.assert_valid();
+        }
+    }
 }

@@ -80,7 +80,8 @@ impl fmt::Debug for Slot {
 const CHUNK: usize = 1024;
 const SHIFT: u32 = CHUNK.trailing_zeros();
 
-/// An array that grows at its end, a chunk at a time: growing never copies a chunk that is full.
+/// An array that grows a chunk at a time: growing never copies a chunk that is full. It is either dense, and grows at its
+/// end ([`push`](Self::push)), or has an element for some slots ([`reach`](Self::reach)).
 pub(crate) struct Column<T> {
     chunks: Vec<Vec<T>>,
 }
@@ -125,10 +126,16 @@ impl<T> Column<T> {
 }
 
 impl<T: Clone> Column<T> {
-    /// Makes `index` legal, filling up with `filler`. O(1) when slots are handed out in order, as a slab does.
+    /// Makes `index` legal, and fills what it adds with `filler`. Only the chunk of `index` is made, so that a column which
+    /// comes into use late, beside a slab that is full, costs no call more than one chunk.
     pub(crate) fn reach(&mut self, index: usize, filler: &T) {
-        while self.len() <= index {
-            self.push(filler.clone());
+        let (chunk, within) = (index >> SHIFT, index & (CHUNK - 1));
+        if self.chunks.len() <= chunk {
+            self.chunks.resize_with(chunk + 1, Vec::new);
+        }
+        let chunk = &mut self.chunks[chunk];
+        if chunk.len() <= within {
+            chunk.resize(within + 1, filler.clone());
         }
     }
 }
@@ -269,9 +276,23 @@ mod tests {
             assert_eq!(column.len(), i);
         }
         assert_eq!(column.pop(), None);
-        column.reach(CHUNK, &7);
-        assert_eq!(column.len(), CHUNK + 1);
-        assert_eq!(column[Slot::new(CHUNK)], 7);
+    }
+
+    #[test]
+    fn a_column_that_comes_late_makes_one_chunk() {
+        let mut column = Column::new();
+        column.reach(5 * CHUNK + 1, &7);
+        assert_eq!(column[Slot::new(5 * CHUNK)], 7);
+        assert_eq!(column.get(5 * CHUNK + 1), Some(&7));
+        assert_eq!(column.get(5 * CHUNK + 2), None);
+        assert_eq!(column.get(CHUNK), None);
+        column[Slot::new(5 * CHUNK)] = 8;
+        column.reach(3, &9);
+        column.reach(5 * CHUNK + 1, &9);
+        column.reach(5 * CHUNK + 2, &9);
+        assert_eq!([0, 1, 2].map(|i| column[Slot::new(5 * CHUNK + i)]), [8, 7, 9]);
+        assert_eq!(column[Slot::new(3)], 9);
+        assert_eq!(column.chunks.iter().filter(|chunk| !chunk.is_empty()).count(), 2);
     }
 
     #[test]

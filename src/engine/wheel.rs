@@ -39,7 +39,6 @@
 //! |---|---|
 //! | `schedule`, `cancel`, `reschedule` | O(1) |
 //! | `advance` | O(1 + budget spent), whatever the jump in time; an entry costs 1 for its return and at most 7 for moves |
-//! | `next_due` | O(1) |
 //! | memory | 16 bytes a slot; 8 KiB for the buckets, from the first `schedule` on |
 //!
 //! **By hand.** In ticks, from 0, with `a` due at 5, `b` at 70 = 1·64 + 6, `c` at 4,200 = 1·64² + 1·64 + 40:
@@ -145,6 +144,7 @@ impl Wheel {
     }
 
     /// How many slots are scheduled.
+    #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
@@ -211,6 +211,7 @@ impl Wheel {
 
     /// When there is next something to do: `advance` before this instant, in nanoseconds, finds nothing. An entry may be due
     /// later than that, since a far bucket is opened when it starts. `None` if the wheel is empty.
+    #[cfg(test)]
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.first().map(|(start, _)| start.saturating_mul(TICK))
     }
@@ -541,6 +542,12 @@ mod tests {
         assert_eq!(take(&mut wheel, 100 * TICK, 9), (vec![0, 1], 4));
         assert_eq!([2, 3, 4].map(|slot| home(&wheel, slot)), [(0, 37), (0, 63), (1, 2)]);
         assert_eq!(take(&mut wheel, 500 * TICK, 9), (vec![2, 3, 4], 3));
+        // A move goes as low as time allows: one move from level 2 to level 0, not two.
+        let at = |digit: u64| (4_096 + 64 * 5 + digit) * TICK;
+        wheel.schedule(Slot::new(5), at(7));
+        assert_eq!(home(&wheel, 5), (2, 1));
+        assert_eq!(take(&mut wheel, at(0), 9), (vec![], 1));
+        assert_eq!(home(&wheel, 5), (0, 7));
     }
 
     #[cfg(debug_assertions)]

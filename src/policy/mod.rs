@@ -11,7 +11,9 @@
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 
+use crate::engine::slab::Column;
 use crate::observe::Cause;
+use std::fmt;
 
 pub use crate::engine::slab::Slot;
 
@@ -98,9 +100,8 @@ pub enum Victim {
 /// hits.set(slot, 0);
 /// assert_eq!(hits.get(slot), 0);
 /// ```
-#[derive(Debug)]
 pub struct HitCounters {
-    counts: Vec<u8>,
+    counts: Column<u8>,
     max: u8,
 }
 
@@ -108,7 +109,7 @@ impl HitCounters {
     /// Counters that stop at `max`.
     #[must_use]
     pub const fn new(max: u8) -> Self {
-        Self { counts: Vec::new(), max }
+        Self { counts: Column::new(), max }
     }
 
     /// Counts one hit. O(1).
@@ -127,10 +128,14 @@ impl HitCounters {
 
     /// Sets a slot's count. O(1).
     pub fn set(&mut self, slot: Slot, count: u8) {
-        if self.counts.len() <= slot.index() {
-            self.counts.resize(slot.index() + 1, 0);
-        }
-        self.counts[slot.index()] = count;
+        self.counts.reach(slot.index(), &0);
+        self.counts[slot] = count;
+    }
+}
+
+impl fmt::Debug for HitCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HitCounters").field("max", &self.max).finish_non_exhaustive()
     }
 }
 

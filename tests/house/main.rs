@@ -51,15 +51,18 @@ const LAYERS: &[(u8, &[&str])] = &[
 ];
 
 /// Imports against that order: who, what, and why. One that nothing needs any more is a breach itself.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "cache",
-    "load::Ticket",
-    "a cache keeps the flights of its keys for the segments, which do not look inside",
-), (
-    "write",
-    "load::Ticket",
-    "a load's write is conditional on its ticket, which is passed on unopened",
-)];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "cache",
+        "load::Ticket",
+        "a cache keeps the flights of its keys for the segments, which do not look inside",
+    ),
+    (
+        "write",
+        "load::Ticket",
+        "a load's write is conditional on its ticket, which is passed on unopened",
+    ),
+];
 
 /// Runs a checker over every file that `held` chooses, and fails with all that it finds.
 fn hold(held: impl Fn(&Source) -> bool, check: impl Fn(&Source) -> Vec<Breach>) {

@@ -90,8 +90,7 @@ fn serve_writes<P: Peer>(job: &Job) -> Result<(), String> {
     let peer = P::build(job.row.capacity(job.quick));
     let writer = |thread| Writer { stream: stream(job, thread), next: first_rank(thread) };
     let mut writers: Vec<_> = (0..job.threads).map(writer).collect();
-    // Warm up: long enough to be full and to have replaced most of what came first.
-    loops::parallel(&mut writers, |_, writer| write(job, &peer, writer, job.round * 2, || ()));
+    warm_up(job, &peer, &mut writers);
     talk(|command| match command {
         Command::Round if job.row.kind == Kind::Latency => latency(job, &peer, &mut writers),
         Command::Round => {
@@ -101,6 +100,24 @@ fn serve_writes<P: Peer>(job: &Job) -> Result<(), String> {
         }
         Command::Peak => vec![("resident", peak(job, &peer, &mut writers) as f64)],
     })
+}
+
+/// How much of the row's own work comes before the first round, in operations an entry of capacity: a quarter of them
+/// inserts, it takes that many for a full cache and a steady hit ratio.
+const WARM_UP: u64 = 16;
+
+/// The same, in time: enough for all but the slowest writers.
+const WARM_UP_TIME: Duration = Duration::from_secs(4);
+
+/// Does the row's work until the cache is as it will stay.
+fn warm_up<P: Peer>(job: &Job, peer: &P, writers: &mut [Writer]) {
+    let start = Instant::now();
+    let mut operations = 0;
+    while operations < WARM_UP * job.row.entries(job.quick) && start.elapsed() < WARM_UP_TIME {
+        let slice = Duration::from_millis(20);
+        let work = |_, writer: &mut _| write(job, peer, writer, slice, || ()).operations;
+        operations += loops::parallel(writers, work).iter().sum::<u64>();
+    }
 }
 
 /// One thread's share of a round.
