@@ -91,7 +91,6 @@ impl<K, V> Cache<K, V> {
     ///     .build()?;
     /// # Ok::<(), cachette::BuildError>(())
     /// ```
-    #[must_use]
     pub fn builder() -> Builder<K, V> {
         Builder::new()
     }

@@ -406,7 +406,7 @@ fn c1_a_value_that_grows_pushes_out_others_and_not_itself() {
     };
     assert_eq!(grown(Lfu::new, read_others), expected);
     for seed in 0..20 {
-        let heard = grown(move || Random::with_seed(seed), |_| {});
+        let heard = grown(move || Random::seeded(seed), |_| {});
         assert!(heard.iter().all(|&(key, _, cause)| key != 1 || cause == Cause::Replaced));
     }
 }

@@ -195,6 +195,7 @@ pub fn rate(rate: Option<f64>) -> String {
     match rate {
         Some(rate) if rate >= 100.0 => fixed(Some(rate), 0),
         Some(rate) if rate >= 10.0 => fixed(Some(rate), 1),
+        Some(rate) if rate < 0.1 => fixed(Some(rate), 4),
         _ => fixed(rate, 2),
     }
 }
