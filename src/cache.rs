@@ -5,17 +5,17 @@
 //! cloned or shown to the closure.
 
 use crate::builder::Builder;
+use crate::caught::caught;
 use crate::engine::{self, Engine, Entry, Found, IN_PASSING, Locked, Outgoing};
 use crate::expiry::Lifetimes;
 use crate::load::Ticket;
 use crate::observe::{Cause, Recorder, Stats, Tally};
 use crate::sync::Arc;
-use crate::time::{Clock, nanos};
+use crate::time::{Clock, NEVER, nanos};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::mem::needs_drop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u64 + Send + Sync;
 pub(crate) type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
@@ -108,10 +108,50 @@ impl<K, V, S> Drop for Delivery<'_, K, V, S> {
     }
 }
 
+/// An entry that a caller looks at, outside the lock. It may have left the cache meanwhile, with this its last owner: then a
+/// panic in its destructor goes no further than here, even if the caller's own code is panicking.
+pub(crate) struct Held<'a, K, V, S> {
+    cache: &'a Cache<K, V, S>,
+    entry: Option<Arc<Entry<K, V>>>,
+}
+
+impl<K, V, S> Held<'_, K, V, S> {
+    pub(crate) fn get(&self) -> Option<&Arc<Entry<K, V>>> {
+        self.entry.as_ref()
+    }
+
+    pub(crate) fn value(&self) -> Option<&V> {
+        self.entry.as_ref().map(|entry| &entry.value)
+    }
+}
+
+impl<K, V, S> Drop for Held<'_, K, V, S> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take().and_then(Arc::into_inner) {
+            self.cache.contain(Tally::DropPanics, || drop(entry));
+        }
+    }
+}
+
 /// Without bounds: what dropping the cache needs too.
 impl<K, V, S> Cache<K, V, S> {
     pub(crate) fn delivery(&self) -> Delivery<'_, K, V, S> {
         Delivery { cache: self, out: Outgoing::new() }
+    }
+
+    /// A clone of the value of an entry that may have left meanwhile.
+    pub(crate) fn clone_of(&self, entry: Arc<Entry<K, V>>) -> V
+    where
+        V: Clone,
+    {
+        // Declared before the other, so dropped after it: a panic of the destructor ends here.
+        let _held = self.hold(Some(Arc::clone(&entry)));
+        let entry = entry;
+        entry.value.clone()
+    }
+
+    pub(crate) fn hold(&self, entry: Option<Arc<Entry<K, V>>>) -> Held<'_, K, V, S> {
+        Held { cache: self, entry }
     }
 
     /// Counts what left, tells the listener, and drops it. No lock is held.
@@ -137,14 +177,14 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Runs user code whose panic must not keep others from what is theirs; counts the panic.
     pub(crate) fn contain(&self, tally: Tally, f: impl FnOnce()) {
-        if catch_unwind(AssertUnwindSafe(f)).is_err() {
+        if caught(f) {
             self.recorder.count(tally);
         }
     }
 
-    /// The time by the cache's clock.
+    /// The time by the cache's clock. It stops short of the last instant, which as a deadline means never.
     pub(crate) fn now(&self) -> u64 {
-        nanos(self.clock.now())
+        nanos(self.clock.now()).min(NEVER - 1)
     }
 
     /// The time, if this segment has anything to expire.
@@ -160,8 +200,9 @@ impl<K, V, S> Cache<K, V, S> {
         out: &mut Outgoing<K, V, Ticket<K, V>>,
     ) {
         segment.expire(now, IN_PASSING, out);
-        drop(segment);
+        // Under the lock: whoever gathers room finds all of it resident, or free.
         self.engine.give_back(out);
+        drop(segment);
     }
 
     /// Statistics since the cache was built. O(threads that have used it + segments).
@@ -312,7 +353,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.read(self.hash(key), key).map(|entry| f(&entry.value))
+        self.hold(self.read(self.hash(key), key)).value().map(f)
     }
 
     /// A clone of the value of a key, touching nothing: neither the policy's order, nor an idle deadline, nor the
@@ -332,7 +373,8 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        self.look(self.hash(key), key).map(|found| found.entry.value.clone())
+        let found = self.look(self.hash(key), key);
+        self.hold(found.map(|found| found.entry)).value().cloned()
     }
 
     /// True if the key has a live entry. Touches nothing. O(1).

@@ -58,7 +58,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`ComputeError::Recursive`] if `decide` computes or writes its own key. [`ComputeError::Refused`], with the key and
+    /// [`ComputeError::Recursive`] from a computation of the key that this thread is computing already, and from one whose own
+    /// closure overtook it by writing the key some other way. [`ComputeError::Refused`], with the key and
     /// the value, if there is no room; the old value is gone then, as after a refused [`put`](Self::put).
     ///
     /// # Example
@@ -94,10 +95,10 @@ where
                 turn = self.engine.turn(hash);
             }
             let frame = Frame::begin(self, hash, key).ok_or(ComputeError::Recursive)?;
-            let current = self.look(hash, &*frame.key).map(|found| found.entry);
-            let decision = decide(current.as_deref().map(|entry| &entry.value));
+            let current = self.hold(self.look(hash, &*frame.key).map(|found| found.entry));
+            let decision = decide(current.value());
             let (mine, disturbed) = frame.end();
-            match self.carry_out(decision, mine, hash, current.as_ref()) {
+            match self.carry_out(decision, mine, hash, current.get()) {
                 Ok(done) => return Ok(done),
                 Err(Lost::Refused(refused)) => return Err(ComputeError::Refused(refused)),
                 Err(Lost::Race(_)) if disturbed => return Err(ComputeError::Recursive),
@@ -193,7 +194,7 @@ where
     where
         V: Clone,
     {
-        self.store(key, value, Ttl::Configured).map(|old| old.value.clone())
+        self.store(key, value, Ttl::Configured).value().cloned()
     }
 
     /// Gives a key a value if it has a live one that `test` accepts. True if it was stored.
@@ -212,14 +213,12 @@ where
         let hash = self.hash(&key);
         let mut entry = Arc::new(Entry { key, value });
         loop {
-            let Some(current) = self.look(hash, &entry.key).map(|found| found.entry) else {
-                return false;
-            };
-            if !test(&current.value) {
+            let current = self.hold(self.look(hash, &entry.key).map(|found| found.entry));
+            if !current.value().is_some_and(&mut test) {
                 return false;
             }
             let mut delivery = self.delivery();
-            let when = When::Current(Some(&current));
+            let when = When::Current(current.get());
             match self.write(entry, hash, Ttl::Configured, when, &mut delivery.out) {
                 Written::Stored { .. } => return true,
                 Written::NotMet { entry: mine } => entry = mine,

@@ -92,7 +92,7 @@ impl<K, V> fmt::Debug for Refused<K, V> {
 /// Why [`compute`](crate::Cache::compute) gave up.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ComputeError<K, V> {
-    /// The closure computed or wrote the key that it was computing.
+    /// The closure computed the key that it was computing, or overtook itself by writing it.
     #[error("the closure of `compute` changed its own key")]
     Recursive,
     /// The new value was refused; the old one is gone.

@@ -48,6 +48,7 @@ pub trait Expiry<K, V>: Send + Sync {
     /// The entry, with `left` to live, was read. `None` leaves its deadline as it is.
     ///
     /// What a read sets does not undo what a writer sets: the earlier of the two deadlines counts, and a write starts anew.
+    /// Of an entry that lives for ever it does not hear.
     fn read(&self, key: &K, value: &V, left: Duration) -> Option<Duration> {
         let _ = (key, value, left);
         None
@@ -123,6 +124,9 @@ where
     /// meanwhile.
     pub(crate) fn expiry_of_read(&self, hash: u64, found: &Found<K, V>, now: u64) {
         let Some(expiry) = &self.lifetimes.expiry else { return };
+        if found.deadline == Deadline::NEVER {
+            return;
+        }
         let Entry { key, value } = &*found.entry;
         let left = left(now, found.deadline.earlier());
         let Some(more) = expiry.read(key, value, left) else { return };

@@ -37,10 +37,13 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(doctest)]
+mod bounds;
 #[cfg(not(cachette_loom))]
 mod builder;
 #[cfg(not(cachette_loom))]
 mod cache;
+mod caught;
 #[cfg(not(cachette_loom))]
 mod engine;
 #[cfg(not(cachette_loom))]
@@ -86,3 +89,8 @@ pub use observe::{Cause, Stats};
 pub use sweep::Iter;
 #[cfg(not(cachette_loom))]
 pub use time::{Clock, ManualClock, SystemClock};
+
+/// The example in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,8 +1,8 @@
 //! The whole cache at once: walking, clearing, resizing, upkeep. Their cost is their caller's, in slices: no lock is held for
 //! more than 64 entries.
 
-use crate::cache::Cache;
-use crate::engine::{Entry, SLICE};
+use crate::cache::{Cache, Held};
+use crate::engine::{Found, SLICE};
 use crate::error::CapacityError;
 use crate::observe::Cause;
 use crate::sync::Arc;
@@ -82,19 +82,19 @@ where
                     let (slice, next) = segment.slice(from, SLICE, now);
                     (slice, next, next == segment.end())
                 };
-                let doomed: Vec<_> = slice
-                    .into_iter()
-                    .filter(|found| !keep(&found.entry.key, &found.entry.value))
-                    .collect();
+                // All of them held before the first is shown: `keep` may panic.
+                let hold = |found: Found<K, V>| (found.slot, self.hold(Some(found.entry)));
+                let mut doomed: Vec<_> = slice.into_iter().map(hold).collect();
+                doomed.retain(|(_, held)| held.get().is_some_and(|e| !keep(&e.key, &e.value)));
                 let mut segment = stripe.lock();
-                for found in &doomed {
-                    let here = segment.entry(found.slot);
-                    if here.is_some_and(|entry| Arc::ptr_eq(entry, &found.entry)) {
-                        segment.detach(found.slot, Cause::Deleted, &mut delivery.out);
+                for (slot, held) in &doomed {
+                    let here = segment.entry(*slot).zip(held.get());
+                    if here.is_some_and(|(here, seen)| Arc::ptr_eq(here, seen)) {
+                        segment.detach(*slot, Cause::Deleted, &mut delivery.out);
                     }
                 }
-                drop(segment);
                 self.engine.give_back(&mut delivery.out);
+                drop(segment);
                 from = next;
                 if last {
                     break;
@@ -122,8 +122,8 @@ where
                 // What is put behind the walk while it goes on was put after it began.
                 end = end.min(segment.end());
                 from = segment.detach_slice(from, Cause::Cleared, &mut delivery.out);
-                drop(segment);
                 self.engine.give_back(&mut delivery.out);
+                drop(segment);
             }
         }
     }
@@ -154,7 +154,7 @@ where
         }
     }
 
-    /// Takes out every entry whose deadline has passed.
+    /// Takes out every entry whose deadline has passed a tick (about a millisecond) ago or more.
     ///
     /// Reads never return such an entry, and writes take a few out in passing, so this is needed only to free the memory of
     /// a cache that is not written to: call it from a timer of yours, or start a [`Maintainer`](crate::Maintainer).
@@ -182,8 +182,8 @@ where
                 let mut segment = stripe.lock();
                 let now = self.now_in(&segment);
                 more = segment.expire(now, SLICE, &mut delivery.out);
-                drop(segment);
                 self.engine.give_back(&mut delivery.out);
+                drop(segment);
             }
         }
     }
@@ -196,7 +196,7 @@ pub struct Iter<'a, K, V, S = ahash::RandomState> {
     stripe: usize,
     /// The slot in it to go on from.
     from: usize,
-    slice: std::vec::IntoIter<Arc<Entry<K, V>>>,
+    slice: std::vec::IntoIter<Held<'a, K, V, S>>,
 }
 
 impl<K, V, S> Iterator for Iter<'_, K, V, S>
@@ -208,8 +208,8 @@ where
 
     fn next(&mut self) -> Option<(K, V)> {
         loop {
-            if let Some(entry) = self.slice.next() {
-                return Some((entry.key.clone(), entry.value.clone()));
+            if let Some(held) = self.slice.next() {
+                return held.get().map(|entry| (entry.key.clone(), entry.value.clone()));
             }
             let segment = self.cache.engine.stripe(self.stripe)?.lock();
             let now = self.cache.now_in(&segment);
@@ -219,7 +219,8 @@ where
                 (self.stripe, self.from) = (self.stripe + 1, 0);
             }
             drop(segment);
-            self.slice = slice.into_iter().map(|found| found.entry).collect::<Vec<_>>().into_iter();
+            let hold = |found: Found<K, V>| self.cache.hold(Some(found.entry));
+            self.slice = slice.into_iter().map(hold).collect::<Vec<_>>().into_iter();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Writing one key: put and delete.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Held};
 use crate::engine::{Entry, Lifetime, Outgoing, When, Write, Written};
 use crate::error::Refused;
 use crate::load::Ticket;
@@ -46,15 +46,15 @@ where
     }
 
     /// Publishes a pair whatever the key has, and tells the listener if it is refused.
-    pub(crate) fn store(&self, key: K, value: V, ttl: Ttl) -> Option<Arc<Entry<K, V>>> {
+    pub(crate) fn store(&self, key: K, value: V, ttl: Ttl) -> Held<'_, K, V, S> {
         let hash = self.hash(&key);
         let entry = Arc::new(Entry { key, value });
         let mut delivery = self.delivery();
         match self.write(entry, hash, ttl, When::Always, &mut delivery.out) {
-            Written::Stored { old } => old,
+            Written::Stored { old } => self.hold(old),
             Written::NotMet { entry } | Written::Refused { entry, .. } => {
                 self.refuse(&entry);
-                None
+                self.hold(None)
             }
         }
     }
@@ -82,7 +82,7 @@ where
     /// ```
     #[doc(alias = "insert", alias = "set")]
     pub fn put(&self, key: K, value: V) {
-        drop(self.store(key, value, Ttl::Configured));
+        self.store(key, value, Ttl::Configured);
     }
 
     /// As [`put`](Self::put), but the entry lives for `ttl`, whatever the cache's own time to live.
@@ -98,7 +98,7 @@ where
     /// assert!(cache.time_to_live_of("token").unwrap() <= Duration::from_secs(60));
     /// ```
     pub fn put_with_ttl(&self, key: K, value: V, ttl: Duration) {
-        drop(self.store(key, value, Ttl::Of(ttl)));
+        self.store(key, value, Ttl::Of(ttl));
     }
 
     /// As [`put`](Self::put), but what is refused comes back, with the reason.
@@ -144,7 +144,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.remove(key).is_some()
+        self.remove(key).get().is_some()
     }
 
     /// Deletes a key's entry and returns a clone of its value. Otherwise as [`delete`](Self::delete).
@@ -161,10 +161,10 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        self.remove(key).map(|entry| entry.value.clone())
+        self.remove(key).value().cloned()
     }
 
-    fn remove<Q>(&self, key: &Q) -> Option<Arc<Entry<K, V>>>
+    fn remove<Q>(&self, key: &Q) -> Held<'_, K, V, S>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -181,7 +181,7 @@ where
             segment.detach(slot, cause, &mut delivery.out);
         }
         self.finish(segment, now, &mut delivery.out);
-        entry
+        self.hold(entry)
     }
 }
 

@@ -71,8 +71,9 @@ fn c1_the_weight_never_exceeds_the_capacity() {
         watched(work, || assert!(cache.weight() <= 5_000));
         let sum: u64 = cache.iter().map(|(_, weight)| weight).sum();
         assert_eq!(cache.weight(), sum, "{segments} segments");
-        assert!(sum > 2_500, "{segments} segments are filled");
         assert_eq!(cache.stats().entries, cache.iter().count() as u64);
+        (2_000..2_600).for_each(|key| cache.put(key, 10));
+        assert!(cache.weight() > 4_950, "it can be filled to the brim");
     }
 }
 
@@ -475,26 +476,13 @@ fn c1_no_segment_starves() {
         assert_eq!(cache.weight(), 1_600);
     }
     let counts = spread(&cache);
-    assert!(counts.iter().all(|count| (65..=150).contains(count)), "{counts:?}");
+    assert!(counts.iter().all(|&count| count >= 70), "three quarters of the share: {counts:?}");
     // A burst into one segment pushes out its own.
     let before = spread(&cache);
     (0..5_000).for_each(|id| cache.put(7 << 60 | (20_000 + id), id));
     let after = spread(&cache);
     let robbed = (0..16).filter(|&s| s != 7).map(|s| before[s] - after[s]).sum::<usize>();
     assert!(robbed <= 20, "{before:?} {after:?}");
-}
-
-#[test]
-fn c1_a_segment_below_its_share_takes_from_the_heavier_ones() {
-    let builder = Cache::<u64, u64>::builder().capacity(1_600).segments(16).seed(3);
-    let cache = builder.hasher(Directed).build().unwrap();
-    (0..1_600).for_each(|id| cache.put(id, id));
-    for id in 0..60_u64 {
-        (1..16).for_each(|segment| cache.put(segment << 60 | id, id));
-    }
-    let counts = spread(&cache);
-    assert!(counts[1..].iter().all(|&count| count >= 50), "{counts:?}");
-    assert!(counts[0] >= 600, "{counts:?}");
 }
 
 /// A queue whose answers are chosen by the test.
@@ -655,11 +643,13 @@ fn c1_a_policy_may_hear_of_hits_by_counters() {
 fn c5_a_policy_that_panics_while_a_value_grows_is_shown_each_entry_once() {
     for fatal in 1..=3 {
         let handle = Handle::default();
-        let cache = weighing(10, 1).policy(handle.make(Hears::Nothing)).build().unwrap();
+        let cache = weighing(10, 1).policy(handle.make(Hears::Counter(1))).build().unwrap();
         (1..=5).for_each(|key| cache.put(key, 2));
+        // What was read stays for another round, so 5 is named first; the fresh policy will name 1.
+        (1..=4).for_each(|key| assert!(cache.get(&key).is_some()));
         handle.fatal.store(fatal, SeqCst);
-        cache.put(1, 5);
-        assert_eq!(cache.peek(&1), Some(5));
+        cache.put(5, 5);
+        assert_eq!(cache.peek(&5), Some(5));
         assert_eq!(cache.stats().policy_panics, 1, "panic in call {fatal}");
         assert!(!handle.broken.load(SeqCst), "panic in call {fatal}");
         (10..20).for_each(|key| cache.put(key, 2));

@@ -24,7 +24,7 @@ fn hush() {
 }
 
 /// Who meets the panic.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy)]
 enum Whose {
     /// The caller.
     Caller,

@@ -35,18 +35,13 @@ fn nest(outer: &Op, hook: Hook, nth: usize, inner: &Op, mask: u64) -> bool {
 fn everything_in_everything(hook: Hook, least: usize) {
     let mut nested = 0;
     for outer in OPS {
-        for inner in OPS.iter().filter(|op| may_come_inside(op.0)) {
+        for inner in OPS {
             for mask in [0, u64::MAX] {
                 nested += (0..3).take_while(|&nth| nest(outer, hook, nth, inner, mask)).count();
             }
         }
     }
     assert!(nested >= least, "{nested} calls from {hook:?}");
-}
-
-/// Some expect an entry that the operation around them may have taken out.
-fn may_come_inside(name: &str) -> bool {
-    !["contains_key", "time_to_live_of", "iter"].contains(&name)
 }
 
 #[test]
@@ -94,21 +89,19 @@ fn refusal(call: impl FnOnce()) -> Option<String> {
 
 #[test]
 fn c5_eq_that_calls_the_cache_panics() {
+    let mut refusals = 0;
     for outer in OPS {
         let world = World::new(0);
         let weak = Arc::downgrade(&world);
-        arm(Hook::Eq, 0, move || weak.upgrade().unwrap().cache.put(Key(8), panic_free_value()));
+        arm(Hook::Eq, 0, move || assert!(weak.upgrade().unwrap().cache.is_empty()));
         let message = refusal(|| outer.1(&world));
         if disarm() {
             assert!(message.is_some_and(|text| text.contains(REFUSAL)), "{:?}", outer.0);
+            refusals += 1;
         }
         world.assert_sound();
     }
-}
-
-/// Any value: it never gets in.
-fn panic_free_value() -> hooks::Value {
-    World::new(0).value(8, 1)
+    assert!(refusals > 30, "{refusals} operations compare keys");
 }
 
 #[test]
@@ -173,7 +166,7 @@ fn r1_writing_a_key_inside_its_own_computation_is_an_error() {
 fn r1_a_read_or_a_load_of_its_own_key_is_no_recursion() {
     let cache = Cache::new(10);
     let computed = cache.compute("a", |now| {
-        let loaded = cache.get_or_load("a", |_| 5).unwrap();
+        let loaded = cache.get_or_load(&"a", |_| 5).unwrap();
         assert!(now.is_none() || now == Some(&loaded));
         Compute::Replace(loaded + 1)
     });

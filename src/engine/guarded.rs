@@ -4,10 +4,10 @@
 //! So each call is caught; after a panic the policy's state is not trusted, and the segment [mends](Guarded::mend) it by
 //! showing a fresh policy every resident. That costs O(residents), once a panic.
 
+use crate::caught::caught;
 use crate::observe::Cause;
 use crate::policy::{EvictionPolicy, Hears, HitCounters, Lru, Meta, Slot, Victim};
 use crate::sync::Arc;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Makes a policy for a segment.
 pub(crate) type Make = Arc<dyn Fn() -> Box<dyn EvictionPolicy> + Send + Sync>;
@@ -97,17 +97,19 @@ impl Guarded {
         residents: impl Iterator<Item = (Slot, Meta)>,
     ) -> bool {
         let share = self.share;
-        let fresh = catch_unwind(AssertUnwindSafe(|| {
+        let mut fresh = None;
+        caught(|| {
             let mut policy = make();
             policy.resize(share);
             residents.for_each(|(slot, meta)| policy.insert(slot, &meta));
-            policy
-        }));
-        let Ok(fresh) = fresh else { return false };
+            let hears = policy.hears();
+            fresh = Some((policy, hears));
+        });
+        let Some((fresh, hears)) = fresh else { return false };
         // The old one's destructor is as little to be trusted as the rest of it.
         let old = std::mem::replace(&mut self.policy, fresh);
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
-        self.hears = self.policy.hears();
+        caught(|| drop(old));
+        self.hears = hears;
         self.counters = counters(self.hears);
         self.broken = false;
         true
@@ -116,7 +118,7 @@ impl Guarded {
     fn call(&mut self, f: impl FnOnce(&mut dyn EvictionPolicy, &mut HitCounters)) {
         if !self.broken {
             let (policy, counters) = (&mut *self.policy, &mut self.counters);
-            self.broken = catch_unwind(AssertUnwindSafe(|| f(policy, counters))).is_err();
+            self.broken = caught(|| f(policy, counters));
             self.panics += u64::from(self.broken);
         }
     }

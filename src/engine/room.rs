@@ -118,18 +118,18 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
         loop {
             let mut segment = self.lock(hash);
             let step = attempt.run(&mut segment, entry, clock, &mut room, out);
+            // Nothing stays reserved without a lock or a turn: a heavy write would look for it in vain.
             room.keep(std::mem::take(&mut out.freed));
+            room.release();
             drop(segment);
             entry = match step {
                 Step::Done(written) => return written,
                 Step::Neighbour(entry) if asked < NEIGHBOURS => {
                     asked += 1;
-                    room.release();
                     self.ask_a_neighbour(hash, weight, asked, out);
                     entry
                 }
                 Step::Neighbour(entry) | Step::Everywhere(entry) => {
-                    room.release();
                     turn.get_or_insert_with(|| self.budget.heavy());
                     attempt.last = !self.reserve(weight, &mut room, out);
                     entry
@@ -360,23 +360,22 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
         let was = live.map_or(0, |slot| segment.weight_of(slot));
         let newcomer = Meta::new(self.hash, self.weight, deadline.earlier());
         let newcomer = live.is_none().then_some(&newcomer);
-        let mut aside = false;
         for victims in 0..=SLICE {
             room.keep(std::mem::take(&mut out.freed));
             if room.exchange(was, self.weight) {
-                segment.put_back(live.filter(|_| aside));
+                segment.put_back();
                 return Room::Made;
             }
             if victims == 0 && segment.expire(now, SLICE, out) | (out.freed != 0) {
                 continue;
             }
-            let made = self.evict_one(segment, live, newcomer, &mut aside, out);
+            let made = self.evict_one(segment, live, newcomer, out);
             if !matches!(made, Room::Made) {
-                segment.put_back(live.filter(|_| aside));
+                segment.put_back();
                 return made;
             }
         }
-        segment.put_back(live.filter(|_| aside));
+        segment.put_back();
         Room::Everywhere
     }
 
@@ -387,7 +386,6 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
         segment: &mut Segment<K, V, F>,
         live: Option<Slot>,
         newcomer: Option<&Meta>,
-        aside: &mut bool,
         out: &mut Outgoing<K, V, F>,
     ) -> Room {
         let alone = self.engine.stripes.len() == 1;
@@ -395,13 +393,10 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
             return Room::Neighbour;
         }
         match segment.victim(newcomer) {
-            Victim::Entry(slot) if Some(slot) == live => {
-                segment.set_aside(slot);
-                *aside = true;
-            }
+            Victim::Entry(slot) if Some(slot) == live => segment.set_aside(slot),
             Victim::Entry(slot) => segment.detach(slot, Cause::Evicted, out),
             Victim::Newcomer => return Room::Refused,
-            Victim::None if alone => return Room::Refused,
+            // A heavy write may hold what would be enough: who waits for a turn will know.
             Victim::None => return Room::Everywhere,
         }
         Room::Made

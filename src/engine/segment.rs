@@ -58,6 +58,8 @@ pub(crate) struct Segment<K, V, F> {
     deadlines: Option<Box<Deadlines>>,
     pub(crate) pending: Pending<K, F>,
     weight: u64,
+    /// A resident that is out of the policy's order for a while.
+    aside: Option<Slot>,
 }
 
 impl<K, V, F> Segment<K, V, F> {
@@ -69,6 +71,7 @@ impl<K, V, F> Segment<K, V, F> {
             deadlines: None,
             pending: Pending::new(),
             weight: 0,
+            aside: None,
         }
     }
 
@@ -163,7 +166,9 @@ impl<K, V, F> Segment<K, V, F> {
     fn touch(&mut self, slot: Slot, deadline: Deadline, now: u64, idle: u64) {
         let fresh = now.saturating_add(idle);
         let step = (idle / 64).max(crate::engine::wheel::TICK);
-        if deadline.idle != NEVER && fresh.saturating_sub(deadline.idle) >= step {
+        // Without a time to idle, an idle deadline is a per-entry rule's own, and not this one's to move.
+        let idles = idle != NEVER && deadline.idle != NEVER;
+        if idles && fresh.saturating_sub(deadline.idle) >= step {
             self.postpone(slot, fresh, now);
         }
     }
@@ -294,13 +299,15 @@ impl<K, V, F> Segment<K, V, F> {
 
     /// Takes a resident out of the policy's order for a while: it is being replaced, and must not be its own victim.
     pub(crate) fn set_aside(&mut self, slot: Slot) {
+        self.aside = Some(slot);
         self.policy.remove(slot, Cause::Replaced);
         self.mend_if_broken();
     }
 
-    /// Puts what was set aside back into the order.
-    pub(crate) fn put_back(&mut self, slot: Option<Slot>) {
-        if let Some((slot, meta)) = slot.and_then(|slot| Some((slot, self.meta(slot)?))) {
+    /// Puts what was set aside, if anything, back into the order.
+    pub(crate) fn put_back(&mut self) {
+        let aside = self.aside.take();
+        if let Some((slot, meta)) = aside.and_then(|slot| Some((slot, self.meta(slot)?))) {
             self.policy.insert(slot, &meta);
             self.mend_if_broken();
         }
@@ -330,7 +337,11 @@ impl<K, V, F> Segment<K, V, F> {
     fn mend_if_broken(&mut self) {
         if self.policy.is_broken() {
             let (slab, deadlines) = (&self.slab, &self.deadlines);
-            let residents = slab.iter_from(0).filter(|(_, r)| r.weight != 0).map(|(slot, r)| {
+            let aside = self.aside;
+            let ordered = slab
+                .iter_from(0)
+                .filter(move |&(slot, resident)| resident.weight != 0 && Some(slot) != aside);
+            let residents = ordered.map(|(slot, r)| {
                 let deadline = deadlines.as_ref().map_or(NEVER, |d| d.get(slot).earlier());
                 (slot, Meta::new(r.hash, r.weight, deadline))
             });

@@ -27,9 +27,9 @@
 //! A trace, which a test replays. A, B and C join and are polled: seats 0, 1, 2. B is dropped: `free` is `[1]`. D is polled: it
 //! takes seat 1. C is polled with another waker: seat 2 changes hands. `settle` calls the wakers of A, D and the second of C.
 
+use crate::caught::caught;
 use crate::sync::{Arc, Mutex, fixed};
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -118,7 +118,8 @@ impl<T: Clone> Flight<T> {
             seats
         };
         for waker in seats.wakers.into_iter().flatten() {
-            quietly(|| waker.wake());
+            // A panic of it must not keep those behind it in the queue waiting.
+            caught(|| waker.wake());
         }
         true
     }
@@ -138,15 +139,6 @@ impl<T: Clone> Flight<T> {
             }
             State::Ended(_) => 0,
         }
-    }
-}
-
-/// Runs `wake`, and stops its panic, so that those behind it in the queue are woken too. What the panic carries may panic
-/// when dropped, and so on.
-fn quietly(wake: impl FnOnce()) {
-    let mut outcome = catch_unwind(AssertUnwindSafe(wake));
-    while let Err(payload) = outcome {
-        outcome = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::engine::{Entry, When, Written};
 use crate::error::LoadError;
 use crate::observe::Tally;
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use crate::write::Ttl;
 use equivalent::Equivalent;
 use std::any::Any;
@@ -101,6 +101,9 @@ where
     ///
     /// # Limits
     ///
+    /// The key must be of a form that the cache can make its own key from ([`ToOwned`]): with `Cache<&str, _>` ask for
+    /// `&"a"`, with `Cache<String, _>` for `"a"`.
+    ///
     /// A leader that is a task and is never polled again, yet not dropped, holds its joiners. A blocking call that joins a
     /// task's load, on the very thread that would have to poll this task, never ends.
     ///
@@ -125,8 +128,9 @@ where
         R: Outcome<V>,
     {
         let hash = self.hash(key);
-        match self.read(hash, key) {
-            Some(entry) => Ok(entry.value.clone()),
+        let found = self.hold(self.read(hash, key)).value().cloned();
+        match found {
+            Some(value) => Ok(value),
             None => block::block_on(self.load(hash, key, async || loader(key))),
         }
     }
@@ -163,8 +167,9 @@ where
         R: Outcome<V>,
     {
         let hash = self.hash(key);
-        match self.read(hash, key) {
-            Some(entry) => Ok(entry.value.clone()),
+        let found = self.hold(self.read(hash, key)).value().cloned();
+        match found {
+            Some(value) => Ok(value),
             None => self.load(hash, key, || loader(key.to_owned())).await,
         }
     }
@@ -183,13 +188,16 @@ where
     {
         loop {
             let ticket = match self.begin(hash, key) {
-                Begun::Resident(entry) => return Ok(entry.value.clone()),
+                Begun::Resident(entry) => return Ok(self.clone_of(entry)),
                 Begun::Lead(lead) => return lead.run(loader).await,
                 Begun::Join(ticket) => ticket,
             };
             let _waiting = waits::wait_for(ticket.0.id()).map_err(|_| LoadError::Recursive)?;
-            match ticket.0.join().await {
-                Landing::Landed(entry) => return Ok(entry.value.clone()),
+            let landing = ticket.0.join().await;
+            // The flight must not be the last to own an entry whose destructor panics.
+            drop(ticket);
+            match landing {
+                Landing::Landed(entry) => return Ok(self.clone_of(entry)),
                 Landing::Failed(error) => {
                     // An error of another type is for others: this caller's own loader is next.
                     if let Ok(error) = error.downcast() {
@@ -220,14 +228,11 @@ where
         }
         segment.pending.add_load(hash, key_of_mark, ticket.clone());
         drop(segment);
-        Begun::Lead(Lead {
-            cache: self,
-            hash,
-            key: key_of_lead,
-            ticket,
-            began: self.now(),
-            ended: false,
-        })
+        let stage = Stage::Loading;
+        let mut lead = Lead { cache: self, hash, key: key_of_lead, ticket, began: 0, stage };
+        // Only now that the mark has an owner: a clock may panic.
+        lead.began = self.now();
+        Begun::Lead(lead)
     }
 }
 
@@ -242,7 +247,17 @@ where
     key: K,
     ticket: Ticket<K, V>,
     began: u64,
-    ended: bool,
+    stage: Stage,
+}
+
+/// How far a load has come.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Loading,
+    /// The loader has ended, and is counted.
+    Loaded,
+    /// Those who wait have been told.
+    Ended,
 }
 
 impl<K, V, S> Lead<'_, K, V, S>
@@ -259,10 +274,14 @@ where
         let outcome = waits::led(self.ticket.0.id(), async { loader().await }).await;
         let took = self.cache.now().saturating_sub(self.began);
         self.cache.recorder.add(Tally::LoadNanos, took);
+        self.stage = Stage::Loaded;
         match outcome.into_result() {
             Ok(value) => {
                 self.cache.recorder.count(Tally::Loads);
-                Ok(self.land(value).value.clone())
+                let (cache, entry) = (self.cache, self.land(value));
+                // As in `load`: the caller is the last owner, if anyone here is.
+                drop(self);
+                Ok(cache.clone_of(entry))
             }
             Err(error) => {
                 self.cache.recorder.count(Tally::LoadFailures);
@@ -273,6 +292,8 @@ where
 
     /// Publishes the value, if nothing was written meanwhile, and gives it to all who wait.
     fn land(&mut self, value: V) -> Arc<Entry<K, V>> {
+        // The key's `Clone`, the weigher and the expiry are user code too, and may ask for this very key.
+        let _running = waits::enter(self.ticket.0.id());
         let entry = Arc::new(Entry { key: self.key.clone(), value });
         let mut delivery = self.cache.delivery();
         let (mine, when) = (Arc::clone(&entry), When::Load(&self.ticket));
@@ -280,7 +301,7 @@ where
         if let Written::Refused { entry, .. } = written {
             self.cache.refuse(&entry);
         }
-        self.ended = true;
+        self.stage = Stage::Ended;
         self.ticket.0.settle(Landing::Landed(Arc::clone(&entry)));
         entry
     }
@@ -288,7 +309,7 @@ where
     fn fail<E: Send + Sync + 'static>(&mut self, error: E) -> Arc<E> {
         let error = Arc::new(error);
         self.unmark();
-        self.ended = true;
+        self.stage = Stage::Ended;
         self.ticket.0.settle(Landing::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
         error
     }
@@ -314,7 +335,10 @@ where
 {
     fn drop(&mut self) {
         // First the mark, or those who wake would join this flight again.
-        if !self.ended {
+        if self.stage == Stage::Loading && thread::panicking() {
+            self.cache.recorder.count(Tally::LoadFailures);
+        }
+        if self.stage != Stage::Ended {
             self.unmark();
             self.ticket.0.settle(Landing::Abandoned);
         }

@@ -21,10 +21,6 @@ impl<'a> Bytes<'a> {
         Self(bytes)
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn byte(&mut self) -> u8 {
         let Some((&first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
@@ -66,7 +62,7 @@ impl<'a> Bytes<'a> {
         match self.byte() {
             0xFF => Duration::MAX,
             byte if byte < 128 => Duration::from_nanos(edges[usize::from(byte) % edges.len()]),
-            byte => Duration::from_nanos(u64::from(byte) * u64::from(self.byte()) << 17),
+            byte => Duration::from_nanos((u64::from(byte) * u64::from(self.byte())) << 17),
         }
     }
 
@@ -75,13 +71,26 @@ impl<'a> Bytes<'a> {
         let edges = [TICK, SECOND, 1, TICK - 1, TICK + 1, 10 * SECOND, 60 * SECOND, 4096 * TICK];
         match self.byte() {
             byte @ 0..128 => Duration::from_nanos(edges[usize::from(byte) % edges.len()]),
-            byte @ 128..=251 => Duration::from_nanos(u64::from(byte) * u64::from(self.byte()) << 17),
+            byte @ 128..=251 => {
+                Duration::from_nanos((u64::from(byte) * u64::from(self.byte())) << 17)
+            }
             252 => Duration::from_nanos(DAY),
             253 => Duration::from_nanos(100 * DAY),
             254 => Duration::from_nanos(300 * YEAR),
             255 => Duration::MAX,
         }
     }
+}
+
+/// A cache, and what is done to it until the bytes end.
+pub(crate) fn script(bytes: &[u8]) -> (Config, Vec<Op>) {
+    let mut bytes = Bytes::new(bytes);
+    let config = Config::decode(&mut bytes);
+    let mut ops = Vec::new();
+    while !bytes.0.is_empty() {
+        ops.push(Op::decode(&config, &mut bytes));
+    }
+    (config, ops)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,12 +116,14 @@ pub(crate) struct Config {
     pub(crate) per_entry: bool,
     pub(crate) segments: usize,
     pub(crate) keys: u16,
+    /// The oracle foresees every removal; otherwise it checks those that it is told of.
+    pub(crate) exact: bool,
     /// The bits of a key's hash that count: with none, all keys collide.
     pub(crate) hashes: u64,
 }
 
 impl Config {
-    pub(crate) fn decode(bytes: &mut Bytes<'_>) -> Self {
+    fn decode(bytes: &mut Bytes<'_>) -> Self {
         let exact = [Policy::Lru, Policy::Lfu, Policy::Fifo, Policy::NoEviction];
         match bytes.byte() % 6 {
             choice @ 0..4 => Self::exact(exact[usize::from(choice)], bytes),
@@ -126,14 +137,14 @@ impl Config {
         let mut config = Self::lifetimes(policy, capacity, bytes);
         // A write takes out 16 expired entries in passing. One whose idle deadline was moved can cost two steps of that.
         config.keys = if config.time_to_idle.is_some() || config.per_entry { 8 } else { 16 };
+        config.exact = true;
         config
     }
 
     /// A cache of several segments, or of a policy with a will of its own.
     pub(crate) fn loose(bytes: &mut Bytes<'_>) -> Self {
         let segments = bytes.pick(&[2, 4, 1, 8]);
-        let policies =
-            [Policy::Lru, Policy::Random, Policy::Lfu, Policy::Fifo, Policy::NoEviction];
+        let policies = [Policy::Lru, Policy::Random, Policy::Lfu, Policy::Fifo, Policy::NoEviction];
         let policy = bytes.pick(&policies);
         let capacity = bytes.pick(&[8, 16, 40, 3, 100, 200, 1, 0, 12, u64::MAX]);
         let mut config = Self::lifetimes(policy, capacity, bytes);
@@ -155,13 +166,9 @@ impl Config {
             per_entry: lifetimes == 7,
             segments: 1,
             keys: 1,
+            exact: false,
             hashes: bytes.pick(&[u64::MAX, 0, 1]),
         }
-    }
-
-    /// True if the oracle foresees every removal; otherwise it checks those that it is told of.
-    pub(crate) fn is_exact(&self) -> bool {
-        self.segments == 1 && self.policy != Policy::Random && self.keys <= 16
     }
 }
 
@@ -260,7 +267,12 @@ impl Op {
             _ => Self::Load {
                 key,
                 weight: bytes.weight(),
-                loader: bytes.pick(&[Loader::Loads, Loader::Loads, Loader::Fails, Loader::Cancelled]),
+                loader: bytes.pick(&[
+                    Loader::Loads,
+                    Loader::Loads,
+                    Loader::Fails,
+                    Loader::Cancelled,
+                ]),
                 task: bytes.byte() % 2 == 1,
                 inner: Self::inner(config, bytes, depth),
             },
@@ -270,7 +282,7 @@ impl Op {
     fn retain(config: &Config, bytes: &mut Bytes<'_>, depth: usize) -> Self {
         let modulus = bytes.pick(&[2, 3, 5, 1]);
         // Among several slices it is not foreseen which come after the inner operation.
-        let inner = if config.is_exact() { Self::inner(config, bytes, depth) } else { None };
+        let inner = if config.exact { Self::inner(config, bytes, depth) } else { None };
         Self::Retain { modulus, inner }
     }
 

@@ -163,11 +163,7 @@ impl Oracle {
     }
 
     fn left(&self, deadline: u64) -> Duration {
-        if deadline == NEVER {
-            Duration::MAX
-        } else {
-            Duration::from_nanos(deadline - self.now)
-        }
+        if deadline == NEVER { Duration::MAX } else { Duration::from_nanos(deadline - self.now) }
     }
 
     pub(crate) fn time_to_live_of(&self, key: u16) -> Option<Duration> {
@@ -195,7 +191,8 @@ impl Oracle {
                 self.held[at].idle = fresh;
             }
         }
-        if self.config.per_entry {
+        // The rule does not hear of an entry that lives for ever.
+        if self.config.per_entry && left != Duration::MAX {
             if let Some(more) = ops::read(id, left) {
                 self.held[at].idle = self.after(more);
             }
@@ -242,21 +239,27 @@ impl Oracle {
         self.tell(key, id, Cause::Refused);
     }
 
-    /// Takes out what the wheel finds: entries whose deadline lies before the beginning of this tick.
+    /// Takes out what the wheel must find: entries whose deadline lies before the beginning of this tick. Those that have
+    /// expired since, it may find.
     pub(crate) fn expire(&mut self) {
         let tick = self.now / TICK;
-        while let Some(at) = self.held.iter().position(|held| {
-            held.deadline() != NEVER && held.deadline().div_ceil(TICK) <= tick
-        }) {
+        while let Some(at) = self
+            .held
+            .iter()
+            .position(|held| held.deadline() != NEVER && held.deadline().div_ceil(TICK) <= tick)
+        {
             self.remove(at, Cause::Expired);
         }
+        self.expire_as_told();
     }
 
     /// A write takes expired entries out in passing.
     pub(crate) fn pass(&mut self) {
-        if self.config.is_exact() {
-            return self.expire();
-        }
+        if self.config.exact { self.expire() } else { self.expire_as_told() }
+    }
+
+    /// The expirations that the cache has told of.
+    fn expire_as_told(&mut self) {
         for Removal { key, id, .. } in self.told_of(Cause::Expired) {
             let at = self.at(key).filter(|&at| self.held[at].id == id);
             if let Some(at) = at.filter(|&at| self.is_dead(&self.held[at])) {
@@ -267,6 +270,15 @@ impl Oracle {
 
     fn told_of(&self, cause: Cause) -> Vec<Removal> {
         self.told.iter().copied().filter(|told| told.cause == cause).collect()
+    }
+
+    /// A write was interrupted: to make room for it, a segment may have given up what it was to replace.
+    pub(crate) fn interrupted(&mut self, key: u16) {
+        if !self.config.exact {
+            self.evict_as_told();
+            self.pass();
+            self.fence(key);
+        }
     }
 
     /// The evictions that the cache has told of.
@@ -356,7 +368,7 @@ impl Oracle {
     }
 
     pub(crate) fn set_capacity(&mut self, capacity: u64) -> bool {
-        if self.config.is_exact() {
+        if self.config.exact {
             while self.used() > u128::from(capacity) {
                 let Some(victim) = self.victim(None) else { return false };
                 self.remove(victim, Cause::Evicted);
@@ -393,8 +405,9 @@ impl Oracle {
         if let (Some(at), None) = (self.at(key), live) {
             self.remove(at, Cause::Expired);
         }
-        if hard.min(idle) <= self.now {
+        let old = if hard.min(idle) <= self.now {
             self.stillborn(key, new);
+            live
         } else {
             let weight = if self.config.weighed { new.weight } else { 1 };
             if let Some(reason) = self.refusal(key, weight) {
@@ -405,12 +418,14 @@ impl Oracle {
                 self.unmark(when);
                 return Wrote::Refused(reason);
             }
-            // It may have been evicted on the way: by another segment's leave to take from any.
+            // Of several segments, one may have given up the old value in order to make room for the new one.
+            let old = self.at(key).map(|at| self.held[at].id);
             self.store(Held { key, id: new.id, weight, hard, idle, inserted: 0, used: 0, uses: 0 });
             self.pass();
-        }
+            old
+        };
         self.unmark(when);
-        Wrote::Stored(live)
+        Wrote::Stored(old)
     }
 
     /// The hard and the idle deadline of a write.
@@ -464,7 +479,7 @@ impl Oracle {
             return None;
         }
         self.pass();
-        if !self.config.is_exact() {
+        if !self.config.exact {
             self.evict_as_told();
             let fits = self.fits(key, weight);
             assert!(fits || self.config.policy == Policy::NoEviction, "there is no room for {key}");

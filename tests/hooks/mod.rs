@@ -311,7 +311,8 @@ impl World {
     /// A value of `key`, unlike all others.
     pub(crate) fn value(&self, key: u32, weight: u64) -> Value {
         let version = self.versions.fetch_add(1, Ordering::SeqCst);
-        Value::new(u64::from(key) * 1_000 + version, weight, Duration::MAX, &self.alive)
+        let hour = Duration::from_secs(3_600);
+        Value::new(u64::from(key) * 1_000 + version, weight, hour, &self.alive)
     }
 
     fn with_ttl(&self, key: u32, ttl: Duration) -> Value {
@@ -363,7 +364,8 @@ impl World {
     fn assert_usable(&self) {
         let cache = &self.cache;
         for key in 0..8 {
-            let load = pin!(cache.get_or_load_async(&Key(key), async |_| self.value(key, 1)));
+            let key_of_load = Key(key);
+            let load = pin!(cache.get_or_load_async(&key_of_load, async |_| self.value(key, 1)));
             let ready = load.poll(&mut Context::from_waker(Waker::noop())).is_ready();
             assert!(ready, "a load of {key} that is over has left its mark");
             cache.put(Key(key), self.value(key, 1));
@@ -420,7 +422,7 @@ pub(crate) const OPS: &[Op] = &[
         });
     }),
     ("peek", |w| ignore(w.cache.peek(&Key(1)))),
-    ("contains_key", |w| assert!(w.cache.contains_key(&Key(1)))),
+    ("contains_key", |w| ignore(w.cache.contains_key(&Key(1)))),
     ("put, new", |w| w.cache.put(Key(5), w.value(5, 2))),
     ("put, replacing", |w| w.cache.put(Key(1), w.value(1, 2))),
     ("put, heavier", |w| w.cache.put(Key(0), w.value(0, 7))),
@@ -462,11 +464,11 @@ pub(crate) const OPS: &[Op] = &[
         });
     }),
     ("clear", |w| w.cache.clear()),
-    ("iter", |w| assert!(w.cache.iter().count() > 0)),
+    ("iter", |w| ignore(w.cache.iter().count())),
     ("maintain", |w| w.cache.maintain()),
     ("set_capacity, down", |w| ignore(w.cache.set_capacity(3))),
     ("set_capacity, up", |w| ignore(w.cache.set_capacity(20))),
-    ("time_to_live_of", |w| assert!(w.cache.time_to_live_of(&Key(3)).is_some())),
+    ("time_to_live_of", |w| ignore(w.cache.time_to_live_of(&Key(3)))),
     ("expire_in", |w| ignore(w.cache.expire_in(&Key(3), Duration::from_secs(7)))),
     ("expire_in, at once", |w| ignore(w.cache.expire_in(&Key(3), Duration::ZERO))),
     ("expire_at", |w| ignore(w.cache.expire_at(&Key(3), SystemTime::now()))),
