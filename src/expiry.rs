@@ -45,10 +45,12 @@ pub trait Expiry<K, V>: Send + Sync {
         self.created(key, value)
     }
 
-    /// The entry, with `left` to live, was read. `None` leaves its deadline as it is.
+    /// The entry, with `left` to live, was read. `None` leaves its deadline as it is; anything else sets it anew, sooner or
+    /// later.
     ///
-    /// What a read sets does not undo what a writer sets: the earlier of the two deadlines counts, and a write starts anew.
-    /// Of an entry that lives for ever it does not hear.
+    /// Not asked of an entry that lives for ever, or whose time to live was set by hand
+    /// ([`put_with_ttl`](Cache::put_with_ttl), [`expire_in`](Cache::expire_in), [`expire_at`](Cache::expire_at),
+    /// [`persist`](Cache::persist)): no read undoes that.
     fn read(&self, key: &K, value: &V, left: Duration) -> Option<Duration> {
         let _ = (key, value, left);
         None
@@ -105,26 +107,45 @@ where
     /// How long an entry is to live that is about to be written.
     pub(crate) fn lifetime(&self, hash: u64, entry: &Entry<K, V>, ttl: Ttl) -> Lifetime {
         let rules = &self.lifetimes;
-        let live = match (ttl, &rules.expiry) {
-            (Ttl::Kept, _) => return Lifetime { live: None, idle: rules.idle },
-            (Ttl::Of(live), _) => nanos(live),
-            (Ttl::Configured, None) => rules.live,
-            (Ttl::Configured, Some(expiry)) => nanos(match self.look(hash, &entry.key) {
-                None => expiry.created(&entry.key, &entry.value),
-                Some(found) => {
-                    let left = left(self.now(), found.deadline.earlier());
-                    expiry.updated(&entry.key, &entry.value, left)
-                }
-            }),
-        };
-        Lifetime { live: Some(rules.jitter.apply(live)), idle: rules.idle }
+        let written = |live: u64| rules.jitter.apply(live);
+        match (ttl, &rules.expiry) {
+            (Ttl::Of(live), _) => {
+                Lifetime { live: Some(written(nanos(live))), idle: Some(rules.idle) }
+            }
+            (Ttl::Configured, None) => {
+                Lifetime { live: Some(written(rules.live)), idle: Some(rules.idle) }
+            }
+            // What a rule decides, reads may move: it is the idle deadline.
+            (Ttl::Configured, Some(expiry)) => {
+                let live = nanos(self.expiry_of_write(&**expiry, hash, entry));
+                Lifetime { live: Some(NEVER), idle: Some(written(live)) }
+            }
+            (Ttl::Kept, None) => Lifetime { live: None, idle: Some(rules.idle) },
+            (Ttl::Kept, Some(_)) => Lifetime { live: None, idle: None },
+        }
+    }
+
+    fn expiry_of_write(
+        &self,
+        expiry: &dyn Expiry<K, V>,
+        hash: u64,
+        entry: &Entry<K, V>,
+    ) -> Duration {
+        match self.look(hash, &entry.key) {
+            None => expiry.created(&entry.key, &entry.value),
+            Some(found) => {
+                let left = left(self.now(), found.deadline.earlier());
+                let _held = self.hold(Some(found.entry));
+                expiry.updated(&entry.key, &entry.value, left)
+            }
+        }
     }
 
     /// Lets the per-entry rule hear of a read, outside the lock; what it says counts only if nobody moved the deadline
     /// meanwhile.
     pub(crate) fn expiry_of_read(&self, hash: u64, found: &Found<K, V>, now: u64) {
         let Some(expiry) = &self.lifetimes.expiry else { return };
-        if found.deadline == Deadline::NEVER {
+        if found.deadline.idle == NEVER {
             return;
         }
         let Entry { key, value } = &*found.entry;
@@ -180,7 +201,12 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.reschedule(key, |now, was| Deadline { hard: deadline(now, ttl), ..was })
+        // A command takes the place of a per-entry rule; a time to idle goes on beside it.
+        let ruled = self.lifetimes.expiry.is_some();
+        self.reschedule(key, |now, was| Deadline {
+            hard: deadline(now, ttl),
+            idle: if ruled { NEVER } else { was.idle },
+        })
     }
 
     /// Lets a key's entry expire at a date, by the date of the cache's clock; one that has passed is at once. False if the

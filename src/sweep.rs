@@ -87,10 +87,13 @@ where
                 let mut doomed: Vec<_> = slice.into_iter().map(hold).collect();
                 doomed.retain(|(_, held)| held.get().is_some_and(|e| !keep(&e.key, &e.value)));
                 let mut segment = stripe.lock();
+                let now = self.now_in(&segment);
                 for (slot, held) in &doomed {
                     let here = segment.entry(*slot).zip(held.get());
                     if here.is_some_and(|(here, seen)| Arc::ptr_eq(here, seen)) {
-                        segment.detach(*slot, Cause::Deleted, &mut delivery.out);
+                        let dead = segment.is_dead(*slot, now);
+                        let cause = if dead { Cause::Expired } else { Cause::Deleted };
+                        segment.detach(*slot, cause, &mut delivery.out);
                     }
                 }
                 self.engine.give_back(&mut delivery.out);
@@ -147,7 +150,7 @@ where
     #[doc(alias = "resize")]
     pub fn set_capacity(&self, capacity: u64) -> Result<(), CapacityError> {
         let mut delivery = self.delivery();
-        if self.engine.set_capacity(capacity, &mut delivery.out) {
+        if self.engine.set_capacity(capacity, &|| self.now(), &mut delivery.out) {
             Ok(())
         } else {
             Err(CapacityError { wanted: capacity, capacity: self.capacity() })

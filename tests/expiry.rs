@@ -91,8 +91,12 @@ impl Oracle {
                 Some(old) => ByValue.updated(&key, &value, self.left(old)),
             },
         };
-        let kept = Kept { value, hard: self.after(live), idle: self.idle() };
-        self.kept.insert(key, kept);
+        let (hard, idle) = match (ttl, self.rule) {
+            // What a per-entry rule decides, reads may move.
+            (None, Rule::Each) => (NEVER, self.after(live)),
+            _ => (self.after(live), self.idle()),
+        };
+        self.kept.insert(key, Kept { value, hard, idle });
     }
 
     fn left(&self, kept: Kept) -> Duration {
@@ -102,7 +106,7 @@ impl Oracle {
         }
     }
 
-    /// A use of the entry: the idle deadline moves in steps, a read's own moves only what is not for ever.
+    /// A use of the entry: the idle deadline moves in steps, a per-entry rule moves only what it set.
     fn read(&mut self, key: u64) -> Option<u64> {
         let mut kept = self.live(key)?;
         match self.rule {
@@ -113,7 +117,7 @@ impl Oracle {
                     kept.idle = fresh;
                 }
             }
-            Rule::Each if kept.ends() != NEVER => {
+            Rule::Each if kept.idle != NEVER => {
                 let more = ByValue.read(&key, &kept.value, self.left(kept));
                 kept.idle = more.map_or(kept.idle, |more| self.after(more));
             }
@@ -162,10 +166,12 @@ fn step(cache: &Cache<u64, u64>, clock: &ManualClock, oracle: &mut Oracle, rng: 
             };
             cache.compute(key, decide).unwrap();
             assert_eq!(view, Some(live));
-            let hard = oracle.live(key).map(|kept| kept.hard);
+            let was = oracle.live(key);
             oracle.put(key, value, None);
-            if let (Some(hard), Some(kept)) = (hard, oracle.kept.get_mut(&key)) {
-                kept.hard = hard;
+            let ruled = oracle.rule == Rule::Each;
+            if let (Some(was), Some(kept)) = (was, oracle.kept.get_mut(&key)) {
+                kept.hard = was.hard;
+                kept.idle = if ruled { was.idle } else { kept.idle };
             }
         }
         6 => {
@@ -187,7 +193,11 @@ fn step(cache: &Cache<u64, u64>, clock: &ManualClock, oracle: &mut Oracle, rng: 
             assert_eq!(cache.expire_in(&key, ttl), live.is_some());
             let hard = oracle.after(ttl);
             if live.is_some() {
-                oracle.kept.entry(key).and_modify(|kept| kept.hard = hard);
+                let ruled = oracle.rule == Rule::Each;
+                oracle.kept.entry(key).and_modify(|kept| {
+                    kept.hard = hard;
+                    kept.idle = if ruled { NEVER } else { kept.idle };
+                });
             }
         }
         10 => {

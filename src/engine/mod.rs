@@ -99,11 +99,16 @@ impl<K, V, F> Engine<K, V, F> {
     }
 
     /// A key's home: chosen by the top bits of its hash, which its segment's index does not use.
-    pub(crate) fn home(&self, hash: u64) -> &Stripe<K, V, F> {
+    fn home_index(&self, hash: u64) -> usize {
         let bits = self.stripes.len().trailing_zeros();
         let home = hash.checked_shr(u64::BITS - bits).unwrap_or(0);
         #[expect(clippy::cast_possible_truncation, reason = "below the number of stripes")]
-        &self.stripes[home as usize]
+        let home = home as usize;
+        home
+    }
+
+    pub(crate) fn home(&self, hash: u64) -> &Stripe<K, V, F> {
+        &self.stripes[self.home_index(hash)]
     }
 
     pub(crate) fn lock(&self, hash: u64) -> Locked<'_, K, V, F> {

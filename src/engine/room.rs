@@ -5,10 +5,10 @@
 //!
 //! ```text
 //!   1. at home        expired entries, then the policy's victims, at most 64 under one lock
-//!   2. a neighbour    if home is below 3/4 of its share: the heavier of two others gives one up (power of two choices),
-//!                     so that no segment starves; home is unlocked meanwhile, and looked up again
-//!   3. everywhere     a heavy write queues for its turn, then takes what is free and what others give until all of its
-//!                     weight is reserved; nobody can take that from it, so it ends
+//!   2. a neighbour    if home is below 3/4 of its share: the heavier of two others gives something up, unless it is as
+//!                     poor (power of two choices), so that no segment starves; home is unlocked meanwhile
+//!   3. everywhere     a heavy write queues for its turn, then takes what is free and what others give, the heaviest
+//!                     first, until all of its weight is reserved; nobody can take that from it, so it ends
 //! ```
 //!
 //! **Invariants**
@@ -28,24 +28,27 @@ use crate::observe::Cause;
 use crate::policy::{Meta, Victim};
 use crate::sync::Arc;
 use crate::time::NEVER;
+use std::cmp::Reverse;
 
 /// How long an entry is to live, from the moment it is published; `u64::MAX` nanoseconds are for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifetime {
     /// The time to live; `None` keeps the hard deadline of the value that is replaced.
     pub(crate) live: Option<u64>,
-    /// The time to idle.
-    pub(crate) idle: u64,
+    /// The time to idle; `None` keeps the idle deadline.
+    pub(crate) idle: Option<u64>,
 }
 
 impl Lifetime {
     fn deadline(self, now: u64, was: Deadline) -> Deadline {
-        let hard = self.live.map_or(was.hard, |live| now.saturating_add(live));
-        Deadline { hard, idle: now.saturating_add(self.idle) }
+        Deadline {
+            hard: self.live.map_or(was.hard, |live| now.saturating_add(live)),
+            idle: self.idle.map_or(was.idle, |idle| now.saturating_add(idle)),
+        }
     }
 
     fn is_finite(self) -> bool {
-        self.live.is_some_and(|live| live != NEVER) || self.idle != NEVER
+        [self.live, self.idle].into_iter().flatten().any(|time| time != NEVER)
     }
 }
 
@@ -126,48 +129,77 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
                 Step::Done(written) => return written,
                 Step::Neighbour(entry) if asked < NEIGHBOURS => {
                     asked += 1;
-                    self.ask_a_neighbour(hash, weight, asked, out);
+                    self.ask_a_neighbour(hash, weight, asked, clock, out);
                     entry
                 }
                 Step::Neighbour(entry) | Step::Everywhere(entry) => {
                     turn.get_or_insert_with(|| self.budget.heavy());
-                    attempt.last = !self.reserve(weight, &mut room, out);
+                    attempt.last = !self.reserve(weight, &mut room, clock, out);
                     entry
                 }
             };
         }
     }
 
-    /// Lets the heavier of two other segments give up what `weight` needs, at most a slice, for anyone to take.
-    fn ask_a_neighbour(&self, hash: u64, weight: u64, asked: usize, out: &mut Outgoing<K, V, F>) {
-        let pick = |salt: u64| {
-            let mixed = crate::hash::mix(hash ^ self.seed.wrapping_add(asked as u64 * 2 + salt));
-            #[expect(clippy::cast_possible_truncation, reason = "masked to the number of stripes")]
-            &self.stripes[mixed as usize & (self.stripes.len() - 1)]
+    /// Lets the heavier of two other segments give up what `weight` needs, at most a slice, for anyone to take. One that is
+    /// itself below its share gives nothing: the poor would rob each other.
+    fn ask_a_neighbour(
+        &self,
+        hash: u64,
+        weight: u64,
+        asked: usize,
+        clock: &dyn Fn() -> u64,
+        out: &mut Outgoing<K, V, F>,
+    ) {
+        let segments = self.stripes.len();
+        let pick = |salt: usize| {
+            let draw = crate::hash::mix(hash ^ self.seed.wrapping_add((asked * 2 + salt) as u64));
+            #[expect(clippy::cast_possible_truncation, reason = "less than the number of segments")]
+            let step = 1 + (draw % (segments as u64 - 1)) as usize;
+            &self.stripes[(self.home_index(hash) + step) % segments]
         };
         let (one, two) = (pick(0), pick(1));
         let heavier = if one.weight() < two.weight() { two } else { one };
         let Some(mut segment) = heavier.try_lock() else { return };
         let mut room = self.budget.reservation();
+        expire(&mut segment, clock, &mut room, out);
         for _ in 0..SLICE {
-            if room.amount() >= weight || !evict(&mut segment, out) {
+            let enough = room.amount() >= weight || self.is_poor(&segment);
+            if enough || !evict(&mut segment, out) {
                 break;
             }
             room.keep(std::mem::take(&mut out.freed));
         }
     }
 
-    /// Reserves `weight`, from what is free and from every segment in turn. The caller is heavy.
+    /// True if a segment has less than three quarters of its share.
+    fn is_poor(&self, segment: &Segment<K, V, F>) -> bool {
+        segment.weight().saturating_mul(4) < self.share().saturating_mul(3)
+    }
+
+    /// Reserves `weight`: from what is free, from what has expired anywhere, and then from the policies, the heaviest segment
+    /// first. The caller is heavy.
     pub(crate) fn reserve(
         &self,
         weight: u64,
         room: &mut Reservation<'_>,
+        clock: &dyn Fn() -> u64,
         out: &mut Outgoing<K, V, F>,
     ) -> bool {
+        room.grab(weight);
+        for stripe in self.stripes() {
+            let mut more = true;
+            while more && room.amount() < weight {
+                more = expire(&mut stripe.lock(), clock, room, out);
+                room.grab(weight);
+            }
+        }
         let mut fruitless = 0;
         while fruitless < WALKS {
             let before = room.amount();
-            for stripe in self.stripes() {
+            let mut stripes: Vec<_> = self.stripes().collect();
+            stripes.sort_by_key(|stripe| Reverse(stripe.weight()));
+            for stripe in stripes {
                 squeeze(stripe, weight, room, out);
                 if room.amount() >= weight {
                     return true;
@@ -180,12 +212,17 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
     }
 
     /// Sets the capacity; says no, and leaves it as it was, if the policy does not give up enough.
-    pub(crate) fn set_capacity(&self, capacity: u64, out: &mut Outgoing<K, V, F>) -> bool {
+    pub(crate) fn set_capacity(
+        &self,
+        capacity: u64,
+        clock: &dyn Fn() -> u64,
+        out: &mut Outgoing<K, V, F>,
+    ) -> bool {
         let turn = self.budget.heavy();
         let was = self.budget.capacity();
         if capacity < was {
             let mut difference = self.budget.reservation();
-            if !self.reserve(was - capacity, &mut difference, out) {
+            if !self.reserve(was - capacity, &mut difference, clock, out) {
                 return false;
             }
             self.budget.shrink(difference, was - capacity);
@@ -223,6 +260,18 @@ fn squeeze<K, V, F>(
         }
     }
     room.grab(weight);
+}
+
+/// Takes out a slice of what has expired. True if there may be more.
+fn expire<K, V, F>(
+    segment: &mut Segment<K, V, F>,
+    clock: &dyn Fn() -> u64,
+    room: &mut Reservation<'_>,
+    out: &mut Outgoing<K, V, F>,
+) -> bool {
+    let more = segment.expires() && segment.expire(clock(), SLICE, out);
+    room.keep(std::mem::take(&mut out.freed));
+    more
 }
 
 /// Evicts the policy's victim. False if there is none.
@@ -388,8 +437,7 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
         newcomer: Option<&Meta>,
         out: &mut Outgoing<K, V, F>,
     ) -> Room {
-        let alone = self.engine.stripes.len() == 1;
-        if !alone && segment.weight().saturating_mul(4) < self.engine.share().saturating_mul(3) {
+        if self.engine.stripes.len() > 1 && self.engine.is_poor(segment) {
             return Room::Neighbour;
         }
         match segment.victim(newcomer) {

@@ -35,7 +35,7 @@ fn engine<P: EvictionPolicy + 'static>(
 }
 
 fn for_ever() -> Lifetime {
-    Lifetime { live: Some(NEVER), idle: NEVER }
+    Lifetime { live: Some(NEVER), idle: Some(NEVER) }
 }
 
 fn put(
@@ -50,7 +50,7 @@ fn put(
         entry: Arc::new(Entry { key, value: weight }),
         hash: crate::hash::mix(key),
         weight,
-        lifetime: Lifetime { live: Some(live), idle: NEVER },
+        lifetime: Lifetime { live: Some(live), idle: Some(NEVER) },
         when: When::Always,
     };
     let written = engine.write(write, &|| now, &mut out);
@@ -107,7 +107,7 @@ proptest! {
                 }
                 15 => delete(&engine, key),
                 16 => now += n << 30,
-                17 => drop(engine.set_capacity(n * 8, &mut Outgoing::new())),
+                17 => drop(engine.set_capacity(n * 8, &|| now, &mut Outgoing::new())),
                 18 => drop(put(&engine, key, n * 4, NEVER, now)),
                 _ => {
                     let mut out = Outgoing::new();
@@ -206,6 +206,25 @@ fn a_million_that_expire_at_once_leave_in_slices() {
     assert!(causes.len() <= SLICE + IN_PASSING, "{}", causes.len());
     assert!(causes.iter().all(|&cause| cause == Cause::Expired));
     assert_valid(&engine);
+}
+
+#[test]
+fn what_has_expired_makes_room_before_what_lives() {
+    for segments in [1, 8] {
+        let engine = engine(segments, 400, NoEviction::new);
+        for key in 0..400 {
+            let live = if key % 2 == 0 { 1 << 30 } else { NEVER };
+            put(&engine, key, 1, live, 0);
+        }
+        let later = 1 << 40;
+        assert!(engine.set_capacity(300, &|| later, &mut Outgoing::new()), "half has expired");
+        assert_valid(&engine);
+        let (written, _) = put(&engine, 1000, 100, NEVER, later);
+        assert!(matches!(written, Written::Stored { .. }));
+        assert_eq!(engine.budget.used(), 300);
+        assert!(!engine.set_capacity(299, &|| later, &mut Outgoing::new()), "the rest lives");
+        assert_valid(&engine);
+    }
 }
 
 /// A policy that panics when told to, and otherwise is LRU.
@@ -349,7 +368,7 @@ fn a_policy_that_names_nonsense_is_not_believed() {
         put(&engine, 0, 1, NEVER, 0);
         let (written, _) = put(&engine, 1, 1, NEVER, 0);
         assert!(matches!(written, Written::Refused { reason: Reason::Full, .. }));
-        assert!(!engine.set_capacity(0, &mut Outgoing::new()), "it gives nothing up");
+        assert!(!engine.set_capacity(0, &|| 0, &mut Outgoing::new()), "it gives nothing up");
         assert_eq!((engine.budget.capacity(), engine.budget.used()), (1, 1));
     }
 }

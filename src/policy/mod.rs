@@ -316,3 +316,13 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
         (**self).assert_valid();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_print_where_they_stop() {
+        assert_eq!(format!("{:?}", HitCounters::new(3)), "HitCounters { max: 3, .. }");
+    }
+}

@@ -191,8 +191,8 @@ impl Oracle {
                 self.held[at].idle = fresh;
             }
         }
-        // The rule does not hear of an entry that lives for ever.
-        if self.config.per_entry && left != Duration::MAX {
+        // The rule hears only of what it set itself.
+        if self.config.per_entry && idle != NEVER {
             if let Some(more) = ops::read(id, left) {
                 self.held[at].idle = self.after(more);
             }
@@ -333,7 +333,8 @@ impl Oracle {
     /// Deletes this very value, if it is resident, expired or not.
     pub(crate) fn delete_value(&mut self, key: u16, id: u64) {
         if let Some(at) = self.at(key).filter(|&at| self.held[at].id == id) {
-            self.remove(at, Cause::Deleted);
+            let dead = self.is_dead(&self.held[at]);
+            self.remove(at, if dead { Cause::Expired } else { Cause::Deleted });
         }
     }
 
@@ -345,7 +346,13 @@ impl Oracle {
     }
 
     pub(crate) fn expire_at(&mut self, key: u16, hard: u64) -> bool {
-        self.reschedule(key, |held| held.hard = hard)
+        let ruled = self.config.per_entry;
+        self.reschedule(key, |held| {
+            held.hard = hard;
+            if ruled {
+                held.idle = NEVER;
+            }
+        })
     }
 
     pub(crate) fn expire_in(&mut self, key: u16, ttl: Duration) -> bool {
@@ -368,6 +375,10 @@ impl Oracle {
     }
 
     pub(crate) fn set_capacity(&mut self, capacity: u64) -> bool {
+        if self.used() > u128::from(capacity) {
+            // What has expired leaves before what lives.
+            self.pass();
+        }
         if self.config.exact {
             while self.used() > u128::from(capacity) {
                 let Some(victim) = self.victim(None) else { return false };
@@ -431,16 +442,23 @@ impl Oracle {
     /// The hard and the idle deadline of a write.
     fn deadlines(&self, key: u16, new: Sample, ttl: Ttl) -> (u64, u64) {
         let idle = self.config.time_to_idle.map_or(NEVER, |tti| self.after(tti));
-        let hard = match (ttl, self.time_to_live_of(key)) {
-            (Ttl::Of(ttl), _) => self.after(ttl),
-            (Ttl::Kept, _) => self.at_live(key).map_or(NEVER, |at| self.held[at].hard),
-            (Ttl::Configured, None) if self.config.per_entry => self.after(ops::created(new.wish)),
-            (Ttl::Configured, Some(left)) if self.config.per_entry => {
-                self.after(ops::updated(new.wish, left))
+        let was = self.at_live(key).map(|at| &self.held[at]);
+        match (ttl, self.time_to_live_of(key)) {
+            (Ttl::Of(ttl), _) => (self.after(ttl), idle),
+            (Ttl::Kept, _) if self.config.per_entry => {
+                was.map_or((NEVER, NEVER), |was| (was.hard, was.idle))
             }
-            (Ttl::Configured, _) => self.config.time_to_live.map_or(NEVER, |ttl| self.after(ttl)),
-        };
-        (hard, idle)
+            (Ttl::Kept, _) => (was.map_or(NEVER, |was| was.hard), idle),
+            (Ttl::Configured, None) if self.config.per_entry => {
+                (NEVER, self.after(ops::created(new.wish)))
+            }
+            (Ttl::Configured, Some(left)) if self.config.per_entry => {
+                (NEVER, self.after(ops::updated(new.wish, left)))
+            }
+            (Ttl::Configured, _) => {
+                (self.config.time_to_live.map_or(NEVER, |ttl| self.after(ttl)), idle)
+            }
+        }
     }
 
     /// A value that lives for no time replaces the old one and is gone.

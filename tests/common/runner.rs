@@ -436,6 +436,12 @@ impl Runner {
             assert!(recursive && matches!(result, Err(ComputeError::Recursive)), "{result:?}");
             return;
         };
+        let (current, disturbed, _) = round;
+        let lost = disturbed && matches!(result, Err(ComputeError::Recursive));
+        if lost && self.evicted(key, current) {
+            // The closure wrote all keys, and then making room took the very value that it had seen.
+            return self.oracle.interrupted(key);
+        }
         self.carried_out(key, action, round, result);
     }
 

@@ -38,13 +38,13 @@ const SYNC_ONLY: &[&[&str]] = &[
 /// Who may import whom: a module may use its own layer and every layer of a lower rank. A path belongs to the layer that
 /// names its longest prefix. Layers of one rank do not know each other.
 const LAYERS: &[(u8, &[&str])] = &[
-    (0, &["observe", "time", "sync", "error", "hash"]),
+    (0, &["observe", "time", "sync", "error", "hash", "caught"]),
     (1, &["engine::slab"]),
     (2, &["policy::list", "policy::sketch"]),
     (3, &["policy"]),
     (3, &["engine::wheel"]),
     (4, &["engine"]),
-    (5, &["cache", "builder", "entry", "expiry", "sweep", "maintainer", "write"]),
+    (5, &["cache", "builder", "entry", "expiry", "sweep", "maintainer", "write", "bounds"]),
     (6, &["load"]),
     (7, &["store"]),
     (7, &["tier"]),
