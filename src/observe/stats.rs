@@ -64,7 +64,8 @@ pub struct Stats {
     pub loads: u64,
     /// Counter: loads that gave an error or panicked.
     pub load_failures: u64,
-    /// Counter: the time that loads took, failed ones too. Loads side by side count each in full.
+    /// Counter: the time that loads took, those that gave an error too, those that panicked not. Loads side by side count
+    /// each in full.
     pub load_time: Duration,
     /// Counter: removals with [`Cause::Replaced`].
     pub replaced: u64,
@@ -124,7 +125,8 @@ impl Stats {
         if self.requests() == 0 { 0.0 } else { self.hits as f64 / self.requests() as f64 }
     }
 
-    /// Removals, whatever their [`Cause`]: all that a removal listener hears of. O(1).
+    /// Removals, whatever their [`Cause`]: all that a removal listener hears of, and the writes whose refusal was handed back
+    /// instead ([`try_put`](crate::Cache::try_put), [`compute`](crate::Cache::compute)). O(1).
     ///
     /// ```
     /// let cache = cachette::Cache::<u32, u32>::new(10);

@@ -480,3 +480,23 @@ fn an_import_against_the_order_is_found() {
     must_find(check, "src/cache.rs", "use crate::nowhere::A;", &[1]);
     must_find(check, "src/nowhere.rs", "struct A;", &[1]);
 }
+
+/// The numbers of the promises in the table of DESIGN.md that no test's name begins with.
+fn unkept<'a>(design: &'a str, tests: &str) -> Vec<&'a str> {
+    let rows = design.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let numbers = rows.map(|(number, _)| number).filter(|number| {
+        let (kind, digits) = number.split_at(number.len().min(1));
+        kind.chars().all(char::is_uppercase) && digits.parse::<u32>().is_ok()
+    });
+    numbers.filter(|number| !tests.contains(&format!("fn {}_", number.to_lowercase()))).collect()
+}
+
+#[test]
+fn every_promise_has_a_test() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let design = std::fs::read_to_string(root.join("DESIGN.md")).expect("DESIGN.md is there");
+    let tests: String = sources().iter().map(|source| source.text.as_str()).collect();
+    assert!(design.contains("| C1 | "), "the table of promises was not found");
+    assert_eq!(unkept(&design, &tests), [""; 0], "promised, and not tested");
+    assert_eq!(unkept("| | promise |\n| C1 | x |\n| L12 | y |", "fn c1_a() {}"), ["L12"]);
+}
