@@ -85,17 +85,26 @@ pub(crate) enum Written<K, V> {
 /// What to do next about a write.
 enum Step<K, V> {
     Done(Written<K, V>),
-    /// Another segment must give something up. The write comes back.
-    Neighbour(Arc<Entry<K, V>>),
+    /// So much is missing, and home gives up no more. The write comes back.
+    Short {
+        entry: Arc<Entry<K, V>>,
+        missing: u64,
+        ask: Ask,
+    },
+}
+
+/// Whom a write asks that finds no room at home.
+enum Ask {
+    /// Home is poor: others must give something up.
+    Neighbour,
     /// Much is missing, or nothing at home may leave.
-    Everywhere(Arc<Entry<K, V>>),
+    Everywhere,
 }
 
 /// Whether a write's weight could be reserved under the lock of its home.
 enum Room {
     Made,
-    Neighbour,
-    Everywhere,
+    Short(Ask),
     Refused,
 }
 
@@ -127,22 +136,23 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
             drop(segment);
             entry = match step {
                 Step::Done(written) => return written,
-                Step::Neighbour(entry) if asked < NEIGHBOURS => {
+                Step::Short { entry, missing, ask: Ask::Neighbour } if asked < NEIGHBOURS => {
                     asked += 1;
-                    self.ask_a_neighbour(hash, weight, asked, clock, out);
+                    self.ask_a_neighbour(hash, missing, asked, clock, out);
                     entry
                 }
-                Step::Neighbour(entry) | Step::Everywhere(entry) => {
+                Step::Short { entry, missing, .. } => {
                     turn.get_or_insert_with(|| self.budget.heavy());
-                    attempt.last = !self.reserve(weight, &mut room, clock, out);
+                    let home = Some(self.home(hash));
+                    attempt.last = !self.reserve(missing, home, &mut room, clock, out);
                     entry
                 }
             };
         }
     }
 
-    /// Lets the heavier of two other segments give up what `weight` needs, at most a slice, for anyone to take. One that is
-    /// itself below its share gives nothing: the poor would rob each other.
+    /// Lets the heavier of two other segments give up `weight`, at most a slice, for anyone to take. One that is itself poor
+    /// gives nothing: the poor would rob each other.
     fn ask_a_neighbour(
         &self,
         hash: u64,
@@ -178,10 +188,11 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
     }
 
     /// Reserves `weight`: from what is free, from what has expired anywhere, and then from the policies, the heaviest segment
-    /// first. The caller is heavy.
-    pub(crate) fn reserve(
+    /// first, but `home` last: it may hold the very entry that is to be replaced. The caller is heavy.
+    fn reserve(
         &self,
         weight: u64,
+        home: Option<&Stripe<K, V, F>>,
         room: &mut Reservation<'_>,
         clock: &dyn Fn() -> u64,
         out: &mut Outgoing<K, V, F>,
@@ -198,7 +209,10 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
         while fruitless < WALKS {
             let before = room.amount();
             let mut stripes: Vec<_> = self.stripes().collect();
-            stripes.sort_by_key(|stripe| Reverse(stripe.weight()));
+            stripes.sort_by_key(|&stripe| {
+                let last = home.is_some_and(|home| std::ptr::eq(home, stripe));
+                (last, Reverse(stripe.weight()))
+            });
             for stripe in stripes {
                 squeeze(stripe, weight, room, out);
                 if room.amount() >= weight {
@@ -222,7 +236,7 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
         let was = self.budget.capacity();
         if capacity < was {
             let mut difference = self.budget.reservation();
-            if !self.reserve(was - capacity, &mut difference, clock, out) {
+            if !self.reserve(was - capacity, None, &mut difference, clock, out) {
                 return false;
             }
             self.budget.shrink(difference, was - capacity);
@@ -331,8 +345,10 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
                 segment.expire(now, IN_PASSING, out);
                 Step::Done(Written::Stored { old })
             }
-            Room::Neighbour if !self.last => Step::Neighbour(entry),
-            Room::Everywhere if !self.last => Step::Everywhere(entry),
+            Room::Short(ask) if !self.last => {
+                let old = live.map_or(0, |slot| segment.weight_of(slot));
+                Step::Short { entry, missing: self.weight.saturating_sub(old), ask }
+            }
             _ => Step::Done(self.refuse(segment, live, entry, out)),
         }
     }
@@ -425,7 +441,7 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
             }
         }
         segment.put_back();
-        Room::Everywhere
+        Room::Short(Ask::Everywhere)
     }
 
     /// One entry leaves, or it is said why not. The entry to be replaced is not among those that leave: where the policy
@@ -438,14 +454,14 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
         out: &mut Outgoing<K, V, F>,
     ) -> Room {
         if self.engine.stripes.len() > 1 && self.engine.is_poor(segment) {
-            return Room::Neighbour;
+            return Room::Short(Ask::Neighbour);
         }
         match segment.victim(newcomer) {
             Victim::Entry(slot) if Some(slot) == live => segment.set_aside(slot),
             Victim::Entry(slot) => segment.detach(slot, Cause::Evicted, out),
             Victim::Newcomer => return Room::Refused,
             // A heavy write may hold what would be enough: who waits for a turn will know.
-            Victim::None => return Room::Everywhere,
+            Victim::None => return Room::Short(Ask::Everywhere),
         }
         Room::Made
     }

@@ -153,6 +153,22 @@ fn a_heavy_write_gathers_from_every_segment() {
 }
 
 #[test]
+fn a_heavy_update_takes_no_more_than_it_lacks() {
+    let engine = engine(8, 1000, Lru::new);
+    put(&engine, 5000, 500, NEVER, 0);
+    let home = |key| crate::hash::mix(key) >> 61;
+    for key in (0..).filter(|&key| home(key) != home(5000)).take(500) {
+        put(&engine, key, 1, NEVER, 0);
+    }
+    // Its own segment has it alone: others must give up 10.
+    let (written, causes) = put(&engine, 5000, 510, NEVER, 0);
+    assert!(matches!(written, Written::Stored { old: Some(_) }));
+    let evicted = causes.iter().filter(|&&cause| cause == Cause::Evicted).count();
+    assert_eq!(evicted, 10);
+    assert_valid(&engine);
+}
+
+#[test]
 fn a_segment_below_its_share_takes_from_a_heavier_one() {
     let engine = engine(4, 400, Lru::new);
     let home = |key: u64| crate::hash::mix(key) >> 62;
