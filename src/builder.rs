@@ -86,6 +86,12 @@ impl<K, V> Builder<K, V> {
 impl<K, V, S> Builder<K, V, S> {
     /// The most weight that may be resident: a number of entries, unless there is a [`weigher`](Self::weigher). With 0
     /// every write is refused.
+    ///
+    /// ```
+    /// let cache = cachette::Cache::<u32, u32>::builder().capacity(500).build()?;
+    /// assert_eq!(cache.capacity(), 500);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn capacity(mut self, capacity: u64) -> Self {
         self.capacity = Some(capacity);
         self
@@ -94,6 +100,15 @@ impl<K, V, S> Builder<K, V, S> {
     /// What an entry weighs. Called once a write, outside every lock.
     ///
     /// An entry of weight 0 is never evicted.
+    ///
+    /// ```
+    /// use cachette::Cache;
+    ///
+    /// let cache = Cache::builder().capacity(1 << 20).weigher(|_: &u32, page: &String| page.len() as u64).build()?;
+    /// cache.put(1, "four".to_string());
+    /// assert_eq!(cache.weight(), 4);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u64 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigh));
         self
@@ -125,6 +140,15 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// How long an entry lives after it was written. Zero: nothing is kept. [`Duration::MAX`]: for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache = cachette::Cache::builder().capacity(9).time_to_live(Duration::from_secs(60)).build()?;
+    /// cache.put("a", 1);
+    /// assert!(cache.time_to_live_of("a").unwrap() <= Duration::from_secs(60));
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn time_to_live(mut self, ttl: Duration) -> Self {
         self.time_to_live = Some(ttl);
         self
@@ -132,12 +156,29 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// How long an entry lives after it was last written or read. It may end early by a tick (1 ms) or a 64th of `tti`,
     /// whichever is more; never late.
+    ///
+    /// ```
+    /// use cachette::{Cache, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, tti) = (ManualClock::new(), Duration::from_secs(60));
+    /// let cache = Cache::builder().capacity(9).time_to_idle(tti).clock(clock.clone()).build()?;
+    /// cache.put("a", 1);
+    /// for _ in 0..3 {
+    ///     clock.advance(tti / 2);
+    ///     assert_eq!(cache.get("a"), Some(1));
+    /// }
+    /// clock.advance(tti);
+    /// assert_eq!(cache.get("a"), None);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn time_to_idle(mut self, tti: Duration) -> Self {
         self.time_to_idle = Some(tti);
         self
     }
 
     /// Decides the lifetime of each entry by itself, instead of one time to live and one time to idle for all.
+    /// See [`Expiry`] for an example.
     pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
         self.expiry = Some(Box::new(expiry));
         self
@@ -145,6 +186,18 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Shortens each time to live by a random part of up to `fraction` of it, so that entries stored together do not expire,
     /// and are not loaded, together. With 0.1, a TTL of 60 s becomes 54 to 60 s.
+    ///
+    /// ```
+    /// use cachette::{Cache, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let ttl = Duration::from_secs(60);
+    /// let cache = Cache::builder().capacity(9).time_to_live(ttl).ttl_jitter(0.1).clock(ManualClock::new()).build()?;
+    /// cache.put("a", 1);
+    /// let left = cache.time_to_live_of("a").unwrap();
+    /// assert!(ttl * 9 / 10 <= left && left <= ttl);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn ttl_jitter(mut self, fraction: f64) -> Self {
         self.jitter = Some(fraction);
         self
@@ -152,12 +205,25 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Makes the cache's own random choices (jitter, whom to ask for room) the same in every run. Policies and hashers have
     /// seeds of their own.
+    ///
+    /// ```
+    /// let cache = cachette::Cache::<u32, u32>::builder().capacity(9).seed(42).build()?;
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
     /// How keys are hashed. Its quality matters little, its resistance to chosen keys does: the default is seeded at random.
+    ///
+    /// ```
+    /// use std::hash::RandomState;
+    ///
+    /// let cache = cachette::Cache::builder().capacity(9).hasher(RandomState::new()).build()?;
+    /// cache.put("a", 1);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn hasher<H>(self, hasher: H) -> Builder<K, V, H> {
         Builder {
             capacity: self.capacity,
@@ -177,6 +243,18 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Where the time is read. Tests use a [`ManualClock`](crate::ManualClock).
+    ///
+    /// ```
+    /// use cachette::{Cache, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder().capacity(9).clock(clock.clone()).build()?;
+    /// cache.put_with_ttl("a", 1, Duration::from_secs(1));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(cache.get("a"), None);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
         self
@@ -186,6 +264,25 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// It is called after the operation that caused the removal, by the thread that did it, outside every lock, and may call
     /// the cache. A panic in it is caught and counted in the statistics; it stays on.
+    ///
+    /// ```
+    /// use cachette::{Cache, Cause};
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::sync::Arc;
+    ///
+    /// let evictions = Arc::new(AtomicU32::new(0));
+    /// let counter = Arc::clone(&evictions);
+    /// let cache = Cache::builder()
+    ///     .capacity(1)
+    ///     .removal_listener(move |_: &u32, _: &u32, cause| {
+    ///         counter.fetch_add(u32::from(cause == Cause::Evicted), Ordering::Relaxed);
+    ///     })
+    ///     .build()?;
+    /// cache.put(1, 1);
+    /// cache.put(2, 2);
+    /// assert_eq!(evictions.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn removal_listener(
         mut self,
         listener: impl Fn(&K, &V, Cause) + Send + Sync + 'static,
@@ -196,6 +293,11 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Into how many independently locked segments the keys are divided: a power of two. With 1, the policy is exact over the
     /// whole cache.
+    ///
+    /// ```
+    /// let exact = cachette::Cache::<u32, u32>::builder().capacity(100_000).segments(1).build()?;
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn segments(mut self, segments: usize) -> Self {
         self.segments = Some(segments);
         self
@@ -203,6 +305,17 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// About how many entries there will be, where weights do not tell. It decides the number of segments, and reserves
     /// nothing.
+    ///
+    /// ```
+    /// use cachette::Cache;
+    ///
+    /// let pages = Cache::<u32, Vec<u8>>::builder()
+    ///     .capacity(64 << 20)
+    ///     .weigher(|_, page| page.len() as u64)
+    ///     .expected_entries(2_000)
+    ///     .build()?;
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
     pub fn expected_entries(mut self, entries: usize) -> Self {
         self.expected = Some(entries);
         self
@@ -213,6 +326,13 @@ impl<K, V, S> Builder<K, V, S> {
     /// # Errors
     ///
     /// [`BuildError`] names the choice that is missing, out of range, or at odds with another.
+    ///
+    /// ```
+    /// use cachette::{BuildError, Cache};
+    ///
+    /// let wrong = Cache::<u32, u32>::builder().capacity(9).segments(3).build();
+    /// assert_eq!(wrong.unwrap_err(), BuildError::Segments(3));
+    /// ```
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
         let capacity = self.capacity.ok_or(BuildError::NoCapacity)?;
         if let Some(segments) = self.segments {
