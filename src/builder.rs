@@ -203,8 +203,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Makes the cache's own random choices (jitter, whom to ask for room) the same in every run. Policies and hashers have
-    /// seeds of their own.
+    /// Makes the cache's own random choices, which are the jitter's, the same in every run. Policies and hashers have seeds
+    /// of their own.
     ///
     /// ```
     /// let cache = cachette::Cache::<u32, u32>::builder().capacity(9).seed(42).build()?;
@@ -367,7 +367,7 @@ impl<K, V, S> Builder<K, V, S> {
         let segments = self.default_segments(capacity);
         let seed = self.seed.unwrap_or_else(|| ahash::RandomState::new().hash_one(0_u8));
         Cache {
-            engine: Engine::new(segments, capacity, &self.make, seed),
+            engine: Engine::new(segments, capacity, &self.make),
             hasher: self.hasher,
             weigher: self.weigher,
             listener: self.listener,

@@ -45,9 +45,14 @@ impl Budget {
         self.capacity.load(Ordering::Acquire)
     }
 
+    /// What the next write may take.
+    pub(crate) fn free(&self) -> u64 {
+        self.free.load(Ordering::Acquire)
+    }
+
     /// What is resident, and what is reserved for writes under way.
     pub(crate) fn used(&self) -> u64 {
-        self.capacity().saturating_sub(self.free.load(Ordering::Acquire))
+        self.capacity().saturating_sub(self.free())
     }
 
     /// Waits for its turn to gather room from many segments.

@@ -164,6 +164,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cleared_costs_nothing_more() {
+        let mut deadlines = Deadlines::new(0);
+        let slot = Slot::new(0);
+        deadlines.set(slot, Deadline { hard: SECOND, idle: NEVER });
+        deadlines.clear(slot);
+        deadlines.clear(Slot::new(1));
+        assert_eq!(deadlines.get(slot), Deadline::NEVER);
+        let mut budget = 1;
+        assert_eq!(deadlines.expired(2 * SECOND, &mut budget), None);
+        assert_eq!(budget, 1);
+    }
+
+    #[test]
     fn the_budget_bounds_the_work() {
         let mut deadlines = Deadlines::new(0);
         for slot in 0..100 {

@@ -87,15 +87,14 @@ impl<K, V, F> Outgoing<K, V, F> {
 pub(crate) struct Engine<K, V, F> {
     stripes: Box<[CachePadded<Stripe<K, V, F>>]>,
     pub(crate) budget: Budget,
-    seed: u64,
 }
 
 impl<K, V, F> Engine<K, V, F> {
     /// `segments` is a power of two.
-    pub(crate) fn new(segments: usize, capacity: u64, make: &Make, seed: u64) -> Self {
+    pub(crate) fn new(segments: usize, capacity: u64, make: &Make) -> Self {
         let share = capacity / segments as u64;
         let stripe = |_| CachePadded::new(Stripe::new(Segment::new(Arc::clone(make), share)));
-        Self { stripes: (0..segments).map(stripe).collect(), budget: Budget::new(capacity), seed }
+        Self { stripes: (0..segments).map(stripe).collect(), budget: Budget::new(capacity) }
     }
 
     /// A key's home: chosen by the top bits of its hash, which its segment's index does not use.

@@ -108,7 +108,7 @@ enum Room {
     Refused,
 }
 
-/// Neighbours asked before the write queues as a heavy one.
+/// How often a write asks its neighbours before it queues as a heavy one.
 const NEIGHBOURS: usize = 8;
 
 /// Walks over all segments that find nothing, before a heavy write is refused: others may be moving what it looks for.
@@ -151,8 +151,8 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
         }
     }
 
-    /// Lets the heavier of two other segments give up `weight`, at most a slice, for anyone to take. One that is itself poor
-    /// gives nothing: the poor would rob each other.
+    /// Lets the heavier of two other segments give up what is not free of `weight`, at most a slice, for anyone to take. One
+    /// that is itself poor gives nothing: the poor would rob each other.
     fn ask_a_neighbour(
         &self,
         hash: u64,
@@ -161,20 +161,16 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
         clock: &dyn Fn() -> u64,
         out: &mut Outgoing<K, V, F>,
     ) {
-        let segments = self.stripes.len();
-        let pick = |salt: usize| {
-            let draw = crate::hash::mix(hash ^ self.seed.wrapping_add((asked * 2 + salt) as u64));
-            #[expect(clippy::cast_possible_truncation, reason = "less than the number of segments")]
-            let step = 1 + (draw % (segments as u64 - 1)) as usize;
-            &self.stripes[(self.home_index(hash) + step) % segments]
-        };
-        let (one, two) = (pick(0), pick(1));
-        let heavier = if one.weight() < two.weight() { two } else { one };
-        let Some(mut segment) = heavier.try_lock() else { return };
+        let draw = crate::hash::mix(hash.wrapping_add(asked as u64));
+        let others = two_others(self.home_index(hash), self.stripes.len(), draw);
+        let heavier = others.into_iter().map(|at| &self.stripes[at]).max_by_key(|it| it.weight());
+        let Some(mut segment) = heavier.and_then(|stripe| stripe.try_lock()) else { return };
+        // Read, not reserved: another write may fit in it meanwhile.
+        let missing = weight.saturating_sub(self.budget.free());
         let mut room = self.budget.reservation();
         expire(&mut segment, clock, &mut room, out);
         for _ in 0..SLICE {
-            let enough = room.amount() >= weight || self.is_poor(&segment);
+            let enough = room.amount() >= missing || self.is_poor(&segment);
             if enough || !evict(&mut segment, out) {
                 break;
             }
@@ -251,6 +247,16 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
     }
 }
 
+/// Two of the `segments` other than `home`, each chosen by its own half of `draw`. There are at least two segments.
+pub(super) fn two_others(home: usize, segments: usize, draw: u64) -> [usize; 2] {
+    let others = segments as u64 - 1;
+    [draw >> u32::BITS, draw & u64::from(u32::MAX)].map(|half| {
+        // The half is a fraction of 2^32, and the product its share of the others: no division.
+        let step = ((half * others) >> u32::BITS) as usize;
+        (home + 1 + step) % segments
+    })
+}
+
 /// Takes victims from one segment, a slice between two unlocks, until `room` holds `weight` or there are no more.
 fn squeeze<K, V, F>(
     stripe: &Stripe<K, V, F>,
@@ -258,22 +264,16 @@ fn squeeze<K, V, F>(
     room: &mut Reservation<'_>,
     out: &mut Outgoing<K, V, F>,
 ) {
-    let mut more = true;
-    while more {
-        room.grab(weight);
+    loop {
         let mut segment = stripe.lock();
+        room.grab(weight);
         for _ in 0..SLICE {
-            if room.amount() >= weight {
+            if room.amount() >= weight || !evict(&mut segment, out) {
                 return;
             }
-            more = evict(&mut segment, out);
             room.keep(std::mem::take(&mut out.freed));
-            if !more {
-                break;
-            }
         }
     }
-    room.grab(weight);
 }
 
 /// Takes out a slice of what has expired. True if there may be more.
@@ -425,23 +425,25 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
         let was = live.map_or(0, |slot| segment.weight_of(slot));
         let newcomer = Meta::new(self.hash, self.weight, deadline.earlier());
         let newcomer = live.is_none().then_some(&newcomer);
-        for victims in 0..=SLICE {
+        room.keep(std::mem::take(&mut out.freed));
+        if room.exchange(was, self.weight) {
+            return Room::Made;
+        }
+        segment.expire(now, SLICE, out);
+        let mut made = Room::Short(Ask::Everywhere);
+        for _ in 0..SLICE {
             room.keep(std::mem::take(&mut out.freed));
             if room.exchange(was, self.weight) {
-                segment.put_back();
-                return Room::Made;
+                made = Room::Made;
+                break;
             }
-            if victims == 0 && segment.expire(now, SLICE, out) | (out.freed != 0) {
-                continue;
-            }
-            let made = self.evict_one(segment, live, newcomer, out);
-            if !matches!(made, Room::Made) {
-                segment.put_back();
-                return made;
+            if let Err(why) = self.evict_one(segment, live, newcomer, out) {
+                made = why;
+                break;
             }
         }
         segment.put_back();
-        Room::Short(Ask::Everywhere)
+        made
     }
 
     /// One entry leaves, or it is said why not. The entry to be replaced is not among those that leave: where the policy
@@ -452,17 +454,54 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
         live: Option<Slot>,
         newcomer: Option<&Meta>,
         out: &mut Outgoing<K, V, F>,
-    ) -> Room {
+    ) -> Result<(), Room> {
         if self.engine.stripes.len() > 1 && self.engine.is_poor(segment) {
-            return Room::Short(Ask::Neighbour);
+            return Err(Room::Short(Ask::Neighbour));
         }
         match segment.victim(newcomer) {
             Victim::Entry(slot) if Some(slot) == live => segment.set_aside(slot),
             Victim::Entry(slot) => segment.detach(slot, Cause::Evicted, out),
-            Victim::Newcomer => return Room::Refused,
+            Victim::Newcomer => return Err(Room::Refused),
             // A heavy write may hold what would be enough: who waits for a turn will know.
-            Victim::None => return Room::Short(Ask::Everywhere),
+            Victim::None => return Err(Room::Short(Ask::Everywhere)),
         }
-        Room::Made
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_half_of_a_draw_chooses_by_itself() {
+        let half = |quarters: u64| quarters << 30;
+        let draw = |first: u64, second: u64| half(first) << 32 | half(second);
+        // Four others, a quarter of the range each, counted from the one after home.
+        assert_eq!(two_others(2, 5, draw(0, 0)), [3, 3]);
+        assert_eq!(two_others(2, 5, draw(1, 2)), [4, 0]);
+        assert_eq!(two_others(2, 5, draw(3, 1)), [1, 4]);
+        assert_eq!(two_others(0, 5, draw(3, 0)), [4, 1]);
+        // Up to the last value before the next quarter.
+        assert_eq!(two_others(2, 5, draw(1, 3) - 1), [4, 0]);
+        assert_eq!(two_others(2, 5, draw(2, 0) - 1), [4, 1]);
+        assert_eq!(two_others(2, 5, u64::MAX), [1, 1]);
+    }
+
+    #[test]
+    fn every_segment_but_home_is_drawn() {
+        assert_eq!(two_others(0, 2, 0), [1, 1]);
+        assert_eq!(two_others(1, 2, u64::MAX), [0, 0]);
+        for segments in [2, 3, 4, 64] {
+            for home in 0..segments {
+                let mut drawn = vec![[0; 2]; segments];
+                for seed in 0..segments as u64 * 20 {
+                    let pair = two_others(home, segments, crate::hash::mix(seed));
+                    pair.into_iter().enumerate().for_each(|(pick, at)| drawn[at][pick] += 1);
+                }
+                assert_eq!(drawn.remove(home), [0, 0]);
+                assert!(drawn.iter().flatten().all(|&times| times > 0), "{drawn:?}");
+            }
+        }
     }
 }
