@@ -46,6 +46,16 @@ fn put(
     live: u64,
     now: u64,
 ) -> (Written<u64, u64>, Vec<Cause>) {
+    put_by(engine, key, weight, live, &|| now)
+}
+
+fn put_by(
+    engine: &Small,
+    key: u64,
+    weight: u64,
+    live: u64,
+    clock: &dyn Fn() -> u64,
+) -> (Written<u64, u64>, Vec<Cause>) {
     let mut out = Outgoing::new();
     let write = Write {
         entry: Arc::new(Entry { key, value: weight }),
@@ -54,7 +64,7 @@ fn put(
         lifetime: Lifetime { live: Some(live), idle: Some(NEVER) },
         when: When::Always,
     };
-    let written = engine.write(write, &|| now, &mut out);
+    let written = engine.write(write, clock, &mut out);
     (written, out.drain().map(|removed| removed.cause).collect())
 }
 
@@ -288,13 +298,14 @@ fn a_neighbour_gives_what_has_expired_first() {
     let engine = engine(FOUR, 80, Lru::new);
     for (home, count) in [(1, 20), (2, 30), (3, 30)] {
         for (i, key) in keys_of(home).skip(1000).take(count).enumerate() {
-            let live = if home == 2 && i >= 20 { 1 << 30 } else { NEVER };
+            let live = if home < 3 && i >= 15 { 1 << 30 } else { NEVER };
             put(&engine, key, 1, live, 0);
         }
     }
     let (written, causes) = put(&engine, key, 4, NEVER, 1 << 40);
     assert!(matches!(written, Written::Stored { .. }));
-    assert_eq!(causes, [Cause::Expired; 10]);
+    assert_eq!(causes, [Cause::Expired; 15]);
+    assert_eq!(weights(&engine), [4, 20, 15, 30]);
     assert_valid(&engine);
 }
 
@@ -331,10 +342,13 @@ fn a_write_asks_eight_times_and_then_everyone() {
 fn a_neighbour_that_is_busy_is_passed_over() {
     let key = asks_1_and_2_then_3();
     let engine = full([&[1; 10], &[1; 20], &[1; 24], &[1; 26]]);
+    // Only a write that went to everyone, and so to 1, would read the clock. It would wait for 2: the clock lets 2 go.
+    let deadline = Deadline { hard: 1 << 30, idle: NEVER };
+    engine.stripe(1).unwrap().lock().reschedule(Slot::new(0), deadline, 0);
     let (locked, wait) = std::sync::mpsc::channel();
-    let (done, hold) = std::sync::mpsc::channel::<()>();
+    let (held, hold) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        let engine = &engine;
+        let (engine, held) = (&engine, std::cell::Cell::new(Some(held)));
         scope.spawn(move || {
             let guard = engine.stripe(2).map(Stripe::lock);
             locked.send(()).unwrap();
@@ -342,10 +356,14 @@ fn a_neighbour_that_is_busy_is_passed_over() {
             drop(guard);
         });
         wait.recv().unwrap();
-        let (written, causes) = put(engine, key, 3, NEVER, 0);
+        let clock = || {
+            drop(held.take());
+            0
+        };
+        let (written, causes) = put_by(engine, key, 3, NEVER, &clock);
+        assert!(held.take().is_some(), "2 is still held");
         assert!(matches!(written, Written::Stored { .. }));
         assert_eq!(causes, [Cause::Evicted; 3]);
-        drop(done);
     });
     assert_eq!(weights(&engine), [13, 20, 24, 23]);
     assert_valid(&engine);
