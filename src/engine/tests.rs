@@ -148,6 +148,25 @@ fn the_entry_being_replaced_is_not_its_own_victim() {
 }
 
 #[test]
+fn a_single_segment_asks_nobody_however_poor() {
+    let engine = engine(1, 10, Fifo::new);
+    put(&engine, 0, 3, NEVER, 0);
+    put(&engine, 1, 3, NEVER, 0);
+    assert_eq!(put(&engine, 0, 9, NEVER, 0).1, [Cause::Evicted, Cause::Replaced]);
+    assert_valid(&engine);
+}
+
+#[test]
+fn what_can_never_fit_pushes_nobody_out() {
+    let engine = engine(1, 10, Fifo::new);
+    put(&engine, 0, 10, NEVER, 0);
+    let (written, causes) = put(&engine, 1, 11, NEVER, 0);
+    assert!(matches!(written, Written::Refused { reason: Reason::TooHeavy, .. }));
+    assert_eq!(causes, []);
+    assert_valid(&engine);
+}
+
+#[test]
 fn a_heavy_write_gathers_from_every_segment() {
     let engine = engine(8, 1000, Lru::new);
     for key in 0..1000 {
@@ -207,7 +226,7 @@ const FOUR: usize = 4;
 
 /// Keys whose home, of four, is this one.
 fn keys_of(home: usize) -> impl Iterator<Item = u64> {
-    (0..).filter(move |&key| crate::hash::mix(key) >> 62 == home as u64)
+    (0..100_000).filter(move |&key| crate::hash::mix(key) >> 62 == home as u64)
 }
 
 /// Whom a write of this key asks, the first time, the second, and so on.
@@ -315,14 +334,14 @@ fn left_by_a_write_that_asks_the_rich(nth: usize) -> [u64; 2] {
     let home = |key: u64| usize::try_from(crate::hash::mix(key) >> 58).unwrap();
     let asked = |key, times| asked_by(key, 64).take(times).flatten().collect::<Vec<_>>();
     let last = |key| asked_by(key, 64).nth(nth - 1).unwrap()[0];
-    let key = (0..).find(|&key| !asked(key, nth - 1).contains(&last(key))).unwrap();
+    let key = (0..100_000).find(|&key| !asked(key, nth - 1).contains(&last(key))).unwrap();
     let others = (0..64).filter(|&at| at != home(key));
     let (rich, asked) = (last(key), asked(key, nth));
     let richer = others.into_iter().find(|at| !asked.contains(at)).unwrap();
 
     let engine = engine(64, 640, Lru::new);
     for (at, count) in [(rich, 31), (richer, 33)] {
-        for key in (0..).filter(|&key| home(key) == at).take(count) {
+        for key in (0..100_000).filter(|&key| home(key) == at).take(count) {
             put(&engine, key, 10, NEVER, 0);
         }
     }
@@ -412,6 +431,10 @@ fn an_update_asks_others_if_its_policy_names_a_newcomer() {
     keys_of(1).take(5).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
     assert_eq!(store(&engine, key, 7), [Cause::Evicted, Cause::Evicted, Cause::Replaced]);
     assert_eq!(weights(&engine), [7, 3]);
+    // A true newcomer is refused, though others could give.
+    let (written, causes) = put(&engine, keys_of(0).nth(1).unwrap(), 1, NEVER, 0);
+    assert!(matches!(written, Written::Refused { reason: Reason::Full, .. }));
+    assert_eq!(causes, []);
 }
 
 #[test]
@@ -677,6 +700,9 @@ fn conditions_are_judged_where_the_write_happens() {
     assert!(!run(8, When::Load(&5)), "another load");
     assert!(run(9, When::Load(&9)));
     assert!(!run(10, When::Load(&9)), "it has landed");
+    engine.lock(hash).pending.add_load(hash, 1, 9);
+    assert!(run(11, When::Always));
+    assert!(!run(12, When::Load(&9)), "11 overtook it");
 }
 
 #[test]
