@@ -276,7 +276,7 @@ impl EvictionPolicy for Fragile {
         self.count();
         self.inner.remove(slot, cause);
     }
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters) -> Victim {
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
         self.count();
         self.inner.victim(newcomer, hits)
     }
@@ -325,7 +325,7 @@ impl EvictionPolicy for Hopeless {
         panic!("hopeless");
     }
     fn remove(&mut self, _: Slot, _: Cause) {}
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
         Victim::None
     }
     fn len(&self) -> usize {
@@ -366,7 +366,7 @@ fn a_policy_that_names_nonsense_is_not_believed() {
         }
         fn insert(&mut self, _: Slot, _: &Meta) {}
         fn remove(&mut self, _: Slot, _: Cause) {}
-        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
             if self.0 { Victim::Newcomer } else { Victim::Entry(Slot::new(77)) }
         }
         fn len(&self) -> usize {

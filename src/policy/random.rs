@@ -27,7 +27,7 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `insert`, `remove` | O(1) |
+//! | `insert`, `remove`, `relocate` | O(1) |
 //! | `victim` | O(1) expected: a draw is repeated with a chance below n / 2^64 |
 //! | a hit, an update | nothing |
 //! | memory | 8 bytes an entry |
@@ -135,6 +135,14 @@ impl EvictionPolicy for Random {
         self.generator.next();
     }
 
+    fn relocate(&mut self, from: Slot, to: Slot, _: &Meta) {
+        // Nobody comes or leaves: the generator stands still.
+        let place = self.place[from];
+        self.dense[place] = to;
+        self.place.reach(to.index(), &Place::NONE);
+        self.place[to] = place;
+    }
+
     fn remove(&mut self, slot: Slot, _: Cause) {
         let place = self.place[slot];
         if let Some(last) = self.dense.pop().filter(|&last| last != slot) {
@@ -144,7 +152,7 @@ impl EvictionPolicy for Random {
         self.generator.next();
     }
 
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
         self.dense.get(self.drawn()).map_or(Victim::None, |&slot| Victim::Entry(slot))
     }
 
