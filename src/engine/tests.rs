@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::Reason;
 use crate::policy::{EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random};
-use crate::policy::{Slot, Victim};
+use crate::policy::{Sieve, Slot, Victim};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::NEVER;
 use proptest::prelude::*;
@@ -84,7 +84,7 @@ fn assert_valid(engine: &Small) {
 proptest! {
     #[test]
     fn the_parts_stay_in_step(
-        policy in 0..5_u8,
+        policy in 0..6_u8,
         segments in 0..3_u32,
         ops in prop::collection::vec((0..20_u8, 0..60_u64, 0..12_u64), 1..250),
     ) {
@@ -93,6 +93,7 @@ proptest! {
             1 => Box::new(Lfu::new()),
             2 => Box::new(Fifo::new()),
             3 => Box::new(Random::seeded(3)),
+            4 => Box::new(Sieve::new()),
             _ => Box::new(NoEviction::new()),
         });
         let engine: Small = Engine::new(1 << segments, 40, &make, 7);

@@ -1,7 +1,8 @@
 //! The laws of [`EvictionPolicy`], as one suite for every policy.
 
 use super::{
-    EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random, Slot, Victim,
+    EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random, Sieve, Slot,
+    Victim,
 };
 use crate::observe::Cause;
 use proptest::prelude::*;
@@ -306,6 +307,7 @@ fn every_policy_obeys_the_laws() {
     obeys_boxed_or_not(Fifo::new, true);
     obeys_boxed_or_not(|| Random::seeded(9), true);
     obeys_boxed_or_not(NoEviction::new, false);
+    obeys_boxed_or_not(Sieve::new, true);
     obeys_boxed_or_not(Clock::default, true);
 }
 

@@ -8,6 +8,7 @@
 //! | [`Lru`] | the least recently used | in order, repeats left out | O(1), two list moves | Mattson et al. 1970 |
 //! | [`Lfu`] | the least often used, ties to the least recent | in order | O(1), one bucket move | Shah, Mitra, Matani 2010 |
 //! | [`Fifo`] | the oldest | not at all | nothing | |
+//! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 
@@ -23,6 +24,7 @@ pub(crate) mod list;
 mod lru;
 mod no_eviction;
 mod random;
+mod sieve;
 
 #[cfg(test)]
 mod laws;
@@ -34,6 +36,7 @@ pub use lfu::Lfu;
 pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
+pub use sieve::Sieve;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
