@@ -260,6 +260,32 @@ mod tests {
         );
     }
 
+    /// With n = 2^63 + 1 every second draw is repeated, and 2^64 mod n is n - 2.
+    #[test]
+    fn a_repeated_draw_is_a_product_again() {
+        let n = (1 << 63) + 1;
+        let mut generator = SplitMix64 { state: 5 };
+        // Worked out by the definition, in integers without bounds. Draws: 2, 1, 1, 1, 6 and 3.
+        let by_definition = [
+            6_938_807_493_011_938_172,
+            2_146_363_211_429_306_531,
+            916_244_348_587_400_354,
+            1_733_626_130_553_941_730,
+            4_154_899_361_148_330_835,
+            4_175_487_192_854_586_758,
+        ];
+        assert_eq!([0; 6].map(|_| generator.below(n)), by_definition);
+
+        let mut twin = generator.clone();
+        let (wide, words) = (u128::from(n), 1_u128 << 64);
+        for _ in 0..1_000 {
+            let products = std::iter::repeat_with(|| u128::from(twin.next()) * wide);
+            let mut kept = products.skip_while(|product| product % words < words % wide);
+            assert_eq!(Some(generator.below(n)), kept.next().map(|x| (x / words) as u64));
+        }
+        assert_eq!(generator.state, twin.state, "as many draws");
+    }
+
     #[test]
     fn a_draw_from_a_small_range_stays_inside() {
         let mut generator = SplitMix64 { state: 2 };
