@@ -30,8 +30,9 @@
 //! # Reading the source
 //!
 //! Bottom up: [`engine/slab.rs`] (slots) and `policy/list.rs` (lists through slots); then `policy/lru.rs`, `policy/lfu.rs`,
-//! `engine/wheel.rs` (the O(1) structures, each with its picture and its paper); `engine/index.rs` and `engine/budget.rs`;
-//! `engine/segment.rs` and `engine/room.rs`, which hold them together; `load/`; and last `cache.rs`, the face.
+//! `policy/sieve.rs`, `engine/wheel.rs` (the O(1) structures, each with its picture and its paper); `engine/index.rs` and
+//! `engine/budget.rs`; `engine/segment.rs` and `engine/room.rs`, which hold them together; `load/`; and last `cache.rs`, the
+//! face.
 //!
 //! [`engine/slab.rs`]: policy::Slot
 

@@ -513,7 +513,7 @@ impl EvictionPolicy for Custom {
         at.map(|at| self.order.remove(at));
     }
 
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters) -> Victim {
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
         assert_ne!(self.fatal.fetch_sub(1, SeqCst), 1, "as the test wants it");
         if self.closed.load(SeqCst) && newcomer.is_some() {
             return Victim::Newcomer;

@@ -5,7 +5,7 @@
 
 use crate::trace::Trace;
 use ahash::RandomState;
-use cachette::policy::{Fifo, Lfu, Lru, NoEviction, Random};
+use cachette::policy::{Fifo, Lfu, Lru, NoEviction, Random, Sieve};
 use cachette::{BuildError, Builder, Cache};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ pub(crate) const POLICIES: &[Policy] = &[
     Policy { name: "lru", exact: true, choose: |build, _| build.policy(Lru::new) },
     Policy { name: "lfu", exact: true, choose: |build, _| build.policy(Lfu::new) },
     Policy { name: "fifo", exact: true, choose: |build, _| build.policy(Fifo::new) },
+    Policy { name: "sieve", exact: true, choose: |build, _| build.policy(Sieve::new) },
     Policy {
         name: "random",
         exact: false,
@@ -155,6 +156,7 @@ mod tests {
     ///   lru   . . h . . . . h h
     ///   lfu   . . h . . h . h h
     ///   fifo  . . h . h . h h h
+    ///   sieve . . h . . . . h h
     /// ```
     #[test]
     fn a_hand_worked_trace() {
@@ -166,6 +168,9 @@ mod tests {
         assert_eq!(run(&trace, "lfu", 2).hits, 4);
         // a b: misses; a: hit; c: miss, a leaves; b: hit; a: miss, b leaves; c, c, a: hits.
         assert_eq!(run(&trace, "fifo", 2).hits, 5);
+        // a b: misses; a: hit, marked; c: miss, the hand takes the mark and b leaves; b: miss, a leaves; a: miss,
+        // c leaves; c: miss, b leaves; c, a: hits.
+        assert_eq!(run(&trace, "sieve", 2).hits, 3);
         // a b: misses and stay; a, b, a, a hit; c never fits.
         assert_eq!(run(&trace, "noeviction", 2).hits, 4);
         assert_eq!(run(&trace, "random", 3).hits, 6);

@@ -16,7 +16,7 @@ pub(crate) struct Guarded {
     policy: Box<dyn EvictionPolicy>,
     make: Make,
     hears: Hears,
-    counters: HitCounters,
+    counters: HitCounters<'static>,
     share: u64,
     broken: bool,
     panics: u64,
@@ -69,7 +69,7 @@ impl Guarded {
         match self.hears {
             Hears::Nothing => {}
             Hears::Counter(_) => self.counters.record(slot),
-            Hears::InOrder => self.call(|policy, _| policy.hit(slot)),
+            Hears::InOrder | Hears::Recency => self.call(|policy, _| policy.hit(slot)),
         }
     }
 
@@ -115,7 +115,7 @@ impl Guarded {
         true
     }
 
-    fn call(&mut self, f: impl FnOnce(&mut dyn EvictionPolicy, &mut HitCounters)) {
+    fn call(&mut self, f: impl FnOnce(&mut dyn EvictionPolicy, &mut HitCounters<'_>)) {
         if !self.broken {
             let (policy, counters) = (&mut *self.policy, &mut self.counters);
             self.broken = caught(|| f(policy, counters));
@@ -129,6 +129,6 @@ impl Guarded {
     }
 }
 
-fn counters(hears: Hears) -> HitCounters {
+fn counters(hears: Hears) -> HitCounters<'static> {
     HitCounters::new(if let Hears::Counter(max) = hears { max } else { 0 })
 }

@@ -4,7 +4,7 @@ use super::room::two_others;
 use super::*;
 use crate::error::Reason;
 use crate::policy::{EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random};
-use crate::policy::{Slot, Victim};
+use crate::policy::{Sieve, Slot, Victim};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::NEVER;
 use proptest::prelude::*;
@@ -95,7 +95,7 @@ fn assert_valid(engine: &Small) {
 proptest! {
     #[test]
     fn the_parts_stay_in_step(
-        policy in 0..5_u8,
+        policy in 0..6_u8,
         segments in 0..3_u32,
         ops in prop::collection::vec((0..20_u8, 0..60_u64, 0..12_u64), 1..250),
     ) {
@@ -104,6 +104,7 @@ proptest! {
             1 => Box::new(Lfu::new()),
             2 => Box::new(Fifo::new()),
             3 => Box::new(Random::seeded(3)),
+            4 => Box::new(Sieve::new()),
             _ => Box::new(NoEviction::new()),
         });
         let engine: Small = Engine::new(1 << segments, 40, &make);
@@ -558,7 +559,7 @@ impl EvictionPolicy for Fragile {
         self.count();
         self.inner.remove(slot, cause);
     }
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters) -> Victim {
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
         self.count();
         self.inner.victim(newcomer, hits)
     }
@@ -607,7 +608,7 @@ impl EvictionPolicy for Hopeless {
         panic!("hopeless");
     }
     fn remove(&mut self, _: Slot, _: Cause) {}
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
         Victim::None
     }
     fn len(&self) -> usize {
@@ -648,7 +649,7 @@ fn a_policy_that_names_nonsense_is_not_believed() {
         }
         fn insert(&mut self, _: Slot, _: &Meta) {}
         fn remove(&mut self, _: Slot, _: Cause) {}
-        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
             if self.0 { Victim::Newcomer } else { Victim::Entry(Slot::new(77)) }
         }
         fn len(&self) -> usize {

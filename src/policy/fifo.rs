@@ -22,7 +22,7 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `insert`, `remove`, `victim` | O(1) |
+//! | `insert`, `remove`, `relocate`, `victim` | O(1) |
 //! | a hit, an update | nothing |
 //! | memory | 8 bytes an entry: two links |
 //!
@@ -87,11 +87,15 @@ impl EvictionPolicy for Fifo {
         self.queue.push_front(&mut self.links, slot);
     }
 
+    fn relocate(&mut self, from: Slot, to: Slot, _: &Meta) {
+        self.queue.replace(&mut self.links, from, to);
+    }
+
     fn remove(&mut self, slot: Slot, _: Cause) {
         self.queue.unlink(&mut self.links, slot);
     }
 
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
         self.queue.back().map_or(Victim::None, Victim::Entry)
     }
 

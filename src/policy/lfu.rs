@@ -39,7 +39,7 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `insert`, `remove`, `victim` | O(1) |
+//! | `insert`, `remove`, `relocate`, `victim` | O(1) |
 //! | `hit`, `update` | O(1): one step to the next bucket; an entry alone in its bucket often needs a single addition |
 //! | memory | 12 bytes an entry (two links and the bucket), 32 a bucket; never more buckets than entries |
 //!
@@ -208,12 +208,19 @@ impl EvictionPolicy for Lfu {
         self.promote(slot);
     }
 
+    fn relocate(&mut self, from: Slot, to: Slot, _: &Meta) {
+        let here = self.home[from];
+        self.buckets[here].entries.replace(&mut self.links, from, to);
+        self.home.reach(to.index(), &Slot::NONE);
+        self.home[to] = here;
+    }
+
     fn remove(&mut self, slot: Slot, _: Cause) {
         self.leave(slot);
         self.len -= 1;
     }
 
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
         let minimum = self.order.front();
         minimum.and_then(|at| self.buckets[at].entries.back()).map_or(Victim::None, Victim::Entry)
     }

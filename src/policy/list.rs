@@ -16,7 +16,7 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `push_front`, `push_after`, `unlink`, `move_to_front`, `front`, `back`, `after` | O(1) |
+//! | `push_front`, `push_after`, `unlink`, `replace`, `move_to_front`, `front`, `back`, `after`, `before` | O(1) |
 //! | `iter` | O(1) a step, from either end |
 
 use crate::engine::slab::{Column, Slot};
@@ -99,6 +99,11 @@ impl List {
         links.column[slot].next.some()
     }
 
+    /// The neighbour of `slot`, which is on a list, on its front side.
+    pub(crate) fn before(links: &Links, slot: Slot) -> Option<Slot> {
+        links.column[slot].prev.some()
+    }
+
     /// Takes `slot`, which is on this list, off it.
     pub(crate) fn unlink(&mut self, links: &mut Links, slot: Slot) {
         let Link { prev, next } = links.column[slot];
@@ -112,6 +117,21 @@ impl List {
         }
         links.column[slot] = LOOSE;
         self.len -= 1;
+    }
+
+    /// Takes `from`, which is on this list, off it, and puts `to`, which is on no list, in its place.
+    pub(crate) fn replace(&mut self, links: &mut Links, from: Slot, to: Slot) {
+        links.column.reach(to.index(), &LOOSE);
+        let link = std::mem::replace(&mut links.column[from], LOOSE);
+        links.column[to] = link;
+        match link.prev.some() {
+            Some(prev) => links.column[prev].next = to,
+            None => self.head = to,
+        }
+        match link.next.some() {
+            Some(next) => links.column[next].prev = to,
+            None => self.tail = to,
+        }
     }
 
     pub(crate) fn move_to_front(&mut self, links: &mut Links, slot: Slot) {
@@ -200,12 +220,20 @@ mod tests {
         assert_eq!(indices(&list, &links), [1, 0, 3, 2]);
         assert_eq!(List::after(&links, Slot::new(0)), Some(Slot::new(3)));
         assert_eq!(List::after(&links, Slot::new(2)), None);
+        assert_eq!(List::before(&links, Slot::new(0)), Some(Slot::new(1)));
+        assert_eq!(List::before(&links, Slot::new(1)), None);
+        list.replace(&mut links, Slot::new(0), Slot::new(4));
+        assert_eq!(indices(&list, &links), [1, 4, 3, 2]);
+        list.replace(&mut links, Slot::new(1), Slot::new(0));
+        list.replace(&mut links, Slot::new(2), Slot::new(1));
+        assert_eq!(indices(&list, &links), [0, 4, 3, 1]);
+        assert_eq!((list.front(), list.back()), (Some(Slot::new(0)), Some(Slot::new(1))));
         list.assert_valid(&links);
     }
 
     proptest! {
         #[test]
-        fn two_lists_on_one_column_are_two_deques(ops in prop::collection::vec((0..5_u8, any::<bool>(), 0..20_usize), 0..300)) {
+        fn two_lists_on_one_column_are_two_deques(ops in prop::collection::vec((0..6_u8, any::<bool>(), 0..20_usize), 0..300)) {
             let mut links = Links::new();
             let mut lists = [List::new(), List::new()];
             let mut oracle = [VecDeque::new(), VecDeque::new()];
@@ -223,6 +251,16 @@ mod tests {
                         lists[which].push_after(&mut links, before, Slot::new(slot));
                         oracle[which].insert(at + 1, slot);
                         prop_assert_eq!(List::after(&links, before), Some(Slot::new(slot)));
+                        prop_assert_eq!(List::before(&links, Slot::new(slot)), Some(before));
+                    }
+                    (5, Some(home)) => {
+                        // Sometimes a slot that was on a list before, sometimes one that no list has reached.
+                        let free = (slot..).find(|s| oracle.iter().all(|list| !list.contains(s)));
+                        let to = free.unwrap_or(slot);
+                        lists[home].replace(&mut links, Slot::new(slot), Slot::new(to));
+                        for place in oracle[home].iter_mut().filter(|place| **place == slot) {
+                            *place = to;
+                        }
                     }
                     (2, Some(home)) => {
                         lists[home].unlink(&mut links, Slot::new(slot));

@@ -2,7 +2,7 @@
 //! documentation.
 
 use super::laws::{CALM, Segment};
-use super::{EvictionPolicy, Slot, Victim};
+use super::{EvictionPolicy, HitCounters, Slot, Victim};
 use crate::observe::Cause;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -16,20 +16,25 @@ pub(super) struct Row {
     pub(super) uses: u64,
 }
 
+/// How many operations a lockstep does. Mutation tests run the suite hundreds of times, and ask for fewer.
+pub(super) fn operations() -> u64 {
+    std::env::var("CACHETTE_TEST_OPS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000)
+}
+
+/// Draws from `0..n`, always the same ones.
+pub(super) fn random() -> impl FnMut(usize) -> usize {
+    let mut rng = TestRng::from_seed(RngAlgorithm::XorShift, &[7; 16]);
+    move |n| rng.next_u32() as usize % n
+}
+
 /// Runs `policy` beside a plain table of entries, ordered by `rank`, lowest first, and compares the victims after every
 /// operation and the whole order now and then. At most 200 entries are resident at once.
 pub(super) fn lockstep<P: EvictionPolicy>(policy: P, rank: impl Fn(&Row) -> (u64, u64)) -> P {
-    // Mutation tests run the suite hundreds of times, and ask for fewer.
-    let ops = std::env::var("CACHETTE_TEST_OPS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1_000_000_u64);
-    let mut rng = TestRng::from_seed(RngAlgorithm::XorShift, &[7; 16]);
-    let mut random = move |n: usize| rng.next_u32() as usize % n;
+    let mut random = random();
     let mut segment = Segment::new(policy);
     let mut table: Vec<Row> = Vec::new();
     let mut capacity = 100;
-    for now in 1..=ops {
+    for now in 1..=operations() {
         // The least of three picks: some entries are used far more often than others.
         let pick = (0..3).map(|_| random(table.len().max(1))).min().unwrap_or(0);
         match random(100) {
@@ -46,8 +51,15 @@ pub(super) fn lockstep<P: EvictionPolicy>(policy: P, rank: impl Fn(&Row) -> (u64
                 segment.remove(table[pick].slot, Cause::Deleted);
                 table.remove(pick);
             }
-            38..50 if !table.is_empty() => {
-                segment.policy.update(table[pick].slot, &CALM);
+            38..41 if !table.is_empty() => {
+                table[pick].slot = segment.relocate(table[pick].slot, &CALM);
+            }
+            41..50 if !table.is_empty() => {
+                // A new value in the same slot, or in another.
+                if random(2) == 0 {
+                    table[pick].slot = segment.relocate(table[pick].slot, &CALM);
+                }
+                segment.update(table[pick].slot, &CALM);
                 table[pick].used = now;
                 table[pick].uses += 1;
             }
@@ -86,6 +98,15 @@ pub(super) fn letters(slots: impl Iterator<Item = Slot>) -> String {
 /// Replays the trace in a policy's own documentation: each row is a call, a bar, what `show` must then show, and perhaps an
 /// arrow with a remark. So the page that is read is the page that is tested.
 pub(super) fn replay<P: EvictionPolicy>(source: &str, policy: P, show: impl Fn(&P) -> String) {
+    replay_marked(source, policy, |policy, _| show(policy));
+}
+
+/// The same for a policy that shows what its hit counters say.
+pub(super) fn replay_marked<P: EvictionPolicy>(
+    source: &str,
+    policy: P,
+    show: impl Fn(&P, &HitCounters<'_>) -> String,
+) {
     let mut segment = Segment::new(policy);
     let trace = source.lines().skip_while(|line| !line.starts_with("//! **Trace.**"));
     let block = trace
@@ -94,19 +115,31 @@ pub(super) fn replay<P: EvictionPolicy>(source: &str, policy: P, show: impl Fn(&
         .take_while(|line| *line != "//! ```");
     let mut rows = 0;
     for (call, rest) in block.filter_map(|line| line.trim_start_matches("//!").split_once('│')) {
-        let (verb, letter) = call.trim().split_once(' ').unwrap();
-        let slot = Slot::new(usize::from(letter.as_bytes()[0] - b'A'));
+        let (verb, letters) = call.trim().split_once(' ').unwrap();
+        let mut named =
+            letters.split_whitespace().map(|it| Slot::new(usize::from(it.as_bytes()[0] - b'A')));
+        let slot = named.next().unwrap();
         match verb {
             "insert" => segment.policy.insert(slot, &CALM),
             "update" => segment.policy.update(slot, &CALM),
             "hit" => segment.hit(slot),
-            "remove" => segment.policy.remove(slot, Cause::Deleted),
+            "victim" => assert_eq!(segment.victim(None), Victim::Entry(slot), "{call}"),
+            "relocate" => {
+                let to = named.next().unwrap();
+                segment.hits.set(to, segment.hits.get(slot));
+                segment.hits.set(slot, 0);
+                segment.policy.relocate(slot, to, &CALM);
+            }
+            "remove" => {
+                segment.policy.remove(slot, Cause::Deleted);
+                segment.hits.set(slot, 0);
+            }
             _ => panic!("no such call: {call}"),
         }
         segment.policy.assert_valid();
         let written =
             rest.split('◄').next().unwrap_or_default().split_whitespace().collect::<Vec<_>>();
-        assert_eq!(show(&segment.policy), written.join(" "), "after {call}");
+        assert_eq!(show(&segment.policy, &segment.hits), written.join(" "), "after {call}");
         rows += 1;
     }
     assert!(rows >= 5, "the trace is there");

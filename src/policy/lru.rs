@@ -28,7 +28,7 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `insert`, `remove`, `victim` | O(1) |
+//! | `insert`, `remove`, `relocate`, `victim` | O(1) |
 //! | `hit`, `update` | O(1); nothing is written if the entry is the most recent already |
 //! | memory | 8 bytes an entry: two links |
 //!
@@ -87,7 +87,7 @@ impl Lru {
 
 impl EvictionPolicy for Lru {
     fn hears(&self) -> Hears {
-        Hears::InOrder
+        Hears::Recency
     }
 
     fn insert(&mut self, slot: Slot, _: &Meta) {
@@ -102,11 +102,15 @@ impl EvictionPolicy for Lru {
         self.recency.move_to_front(&mut self.links, slot);
     }
 
+    fn relocate(&mut self, from: Slot, to: Slot, _: &Meta) {
+        self.recency.replace(&mut self.links, from, to);
+    }
+
     fn remove(&mut self, slot: Slot, _: Cause) {
         self.recency.unlink(&mut self.links, slot);
     }
 
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
         self.recency.back().map_or(Victim::None, Victim::Entry)
     }
 

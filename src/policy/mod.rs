@@ -5,9 +5,10 @@
 //!
 //! | policy | gives up | hears of hits | a hit costs | source |
 //! |---|---|---|---|---|
-//! | [`Lru`] | the least recently used | in order | O(1), two list moves | Mattson et al. 1970 |
+//! | [`Lru`] | the least recently used | in order, repeats left out | O(1), two list moves | Mattson et al. 1970 |
 //! | [`Lfu`] | the least often used, ties to the least recent | in order | O(1), one bucket move | Shah, Mitra, Matani 2010 |
 //! | [`Fifo`] | the oldest | not at all | nothing | |
+//! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 
@@ -23,6 +24,7 @@ pub(crate) mod list;
 mod lru;
 mod no_eviction;
 mod random;
+mod sieve;
 
 #[cfg(test)]
 mod laws;
@@ -34,6 +36,7 @@ pub use lfu::Lfu;
 pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
+pub use sieve::Sieve;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +47,11 @@ pub enum Hears {
     /// By a counter that the engine keeps with the entry, stopping at this value, read when a victim is chosen
     /// ([`HitCounters`]): CLOCK, SIEVE, S3-FIFO. A hit on an entry whose counter is full writes nothing.
     Counter(u8),
-    /// Each hit, in the order of hits, through [`EvictionPolicy::hit`]: exact LRU, exact LFU.
+    /// Each hit, in the order of hits, through [`EvictionPolicy::hit`]: exact LFU.
     InOrder,
+    /// As [`InOrder`](Self::InOrder), but a hit on the entry that was used last already (inserted, updated or hit, and no other
+    /// since) need not be told: exact LRU.
+    Recency,
 }
 
 /// What a policy may know of an entry.
@@ -86,7 +92,7 @@ pub enum Victim {
 
 /// The hit counters of one segment, for policies that hear by [`Hears::Counter`].
 ///
-/// The engine counts; a policy reads and lowers.
+/// The engine counts; a policy reads and lowers. The counts are kept with the entries, or, if made by [`new`](Self::new), here.
 ///
 /// ```
 /// use cachette::policy::{HitCounters, Slot};
@@ -100,16 +106,35 @@ pub enum Victim {
 /// hits.set(slot, 0);
 /// assert_eq!(hits.get(slot), 0);
 /// ```
-pub struct HitCounters {
-    counts: Column<u8>,
+pub struct HitCounters<'a> {
+    kept: Kept<'a>,
     max: u8,
 }
 
-impl HitCounters {
-    /// Counters that stop at `max`.
+/// Where the counts are.
+enum Kept<'a> {
+    Here(Column<u8>),
+    Elsewhere(&'a dyn Counts),
+}
+
+/// Counts that are kept elsewhere: the engine's, beside the entries, where readers count without a lock. So `set` takes
+/// `&self`, and a count that is set may have been counted up meanwhile: such a hit is lost, and may be.
+pub(crate) trait Counts: Sync {
+    fn get(&self, slot: Slot) -> u8;
+    fn set(&self, slot: Slot, count: u8);
+}
+
+impl<'a> HitCounters<'a> {
+    /// Counters of their own, that stop at `max`. For tests of a policy.
     #[must_use]
     pub const fn new(max: u8) -> Self {
-        Self { counts: Column::new(), max }
+        Self { kept: Kept::Here(Column::new()), max }
+    }
+
+    /// The counters kept in `counts`, that stop at `max`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the engine keeps its counters here so far"))]
+    pub(crate) fn view(counts: &'a dyn Counts, max: u8) -> Self {
+        Self { kept: Kept::Elsewhere(counts), max }
     }
 
     /// Counts one hit. O(1).
@@ -123,17 +148,25 @@ impl HitCounters {
     /// The hits counted and not yet lowered. O(1).
     #[must_use]
     pub fn get(&self, slot: Slot) -> u8 {
-        self.counts.get(slot.index()).copied().unwrap_or(0)
+        match &self.kept {
+            Kept::Here(counts) => counts.get(slot.index()).copied().unwrap_or(0),
+            Kept::Elsewhere(counts) => counts.get(slot),
+        }
     }
 
     /// Sets a slot's count. O(1).
     pub fn set(&mut self, slot: Slot, count: u8) {
-        self.counts.reach(slot.index(), &0);
-        self.counts[slot] = count;
+        match &mut self.kept {
+            Kept::Here(counts) => {
+                counts.reach(slot.index(), &0);
+                counts[slot] = count;
+            }
+            Kept::Elsewhere(counts) => counts.set(slot, count),
+        }
     }
 }
 
-impl fmt::Debug for HitCounters {
+impl fmt::Debug for HitCounters<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HitCounters").field("max", &self.max).finish_non_exhaustive()
     }
@@ -162,6 +195,13 @@ impl fmt::Debug for HitCounters {
 ///    it leaves. Every other call that names a slot comes between the two.
 /// 7. An entry of weight 0 is never inserted.
 /// 8. An entry's hit counter is 0 when it is inserted.
+///
+/// And of an entry that moves:
+///
+/// 9. [`relocate`](Self::relocate) is called between an entry's `insert` and its `remove`, with a slot `to` that holds no entry,
+///    and the entry's hit counter goes along. From then on `to` counts as inserted and `from` as removed. `to` stands in the
+///    order where `from` stood, and every other entry where it did. (The default body makes `to` a newcomer instead: good
+///    enough where an update does the same.)
 ///
 /// A policy that panics is replaced by a fresh one, which is shown the resident entries again; the panic is counted in
 /// the statistics and goes no further.
@@ -228,12 +268,35 @@ pub trait EvictionPolicy: Send {
         let _ = (slot, meta);
     }
 
+    /// The entry in `from` has a new value, which is in `to`: `to` takes its place in the order, `from` leaves it. Not a use:
+    /// the engine calls [`update`](Self::update) of `to` next. `from` may be inserted again.
+    ///
+    /// By default `from` is removed, as [`Cause::Replaced`], and `to` inserted. A policy whose order remembers more than the
+    /// last use does better to keep what it knows of the entry.
+    ///
+    /// ```
+    /// use cachette::policy::{EvictionPolicy, Fifo, HitCounters, Meta, Slot, Victim};
+    ///
+    /// let meta = Meta::new(0, 1, u64::MAX);
+    /// let [old, other, new] = [0, 1, 2].map(Slot::new);
+    /// let mut fifo = Fifo::new();
+    /// fifo.insert(old, &meta);
+    /// fifo.insert(other, &meta);
+    /// fifo.relocate(old, new, &meta);
+    /// fifo.update(new, &meta);
+    /// assert_eq!(fifo.victim(None, &mut HitCounters::new(0)), Victim::Entry(new)); // still the oldest
+    /// ```
+    fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
+        self.remove(from, Cause::Replaced);
+        self.insert(to, meta);
+    }
+
     /// The entry in `slot` was given a new deadline, its value unchanged.
     fn reschedule(&mut self, slot: Slot, meta: &Meta) {
         let _ = (slot, meta);
     }
 
-    /// The entry in `slot` was read. Called only for [`Hears::InOrder`].
+    /// The entry in `slot` was read. Called only for [`Hears::InOrder`] and [`Hears::Recency`].
     fn hit(&mut self, slot: Slot) {
         let _ = slot;
     }
@@ -248,7 +311,7 @@ pub trait EvictionPolicy: Send {
 
     /// Who must leave, so that `newcomer` (or a value that grew, then `None`) fits? The engine then removes the named
     /// entry, and asks again if that was not enough.
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters) -> Victim;
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim;
 
     /// How many entries the policy holds.
     fn len(&self) -> usize;
@@ -285,6 +348,9 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
     fn update(&mut self, slot: Slot, meta: &Meta) {
         (**self).update(slot, meta);
     }
+    fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
+        (**self).relocate(from, to, meta);
+    }
     fn reschedule(&mut self, slot: Slot, meta: &Meta) {
         (**self).reschedule(slot, meta);
     }
@@ -297,7 +363,7 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
     fn remove(&mut self, slot: Slot, cause: Cause) {
         (**self).remove(slot, cause);
     }
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters) -> Victim {
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
         (**self).victim(newcomer, hits)
     }
     fn len(&self) -> usize {
@@ -320,6 +386,33 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::Mutex;
+
+    struct Bytes(Mutex<[u8; 2]>);
+
+    impl Counts for Bytes {
+        fn get(&self, slot: Slot) -> u8 {
+            self.0.lock()[slot.index()]
+        }
+        fn set(&self, slot: Slot, count: u8) {
+            self.0.lock()[slot.index()] = count;
+        }
+    }
+
+    #[test]
+    fn a_view_reads_and_lowers_the_counts_where_they_are() {
+        let bytes = Bytes(Mutex::new([0, 2]));
+        let [a, b] = [0, 1].map(Slot::new);
+        let mut hits = HitCounters::view(&bytes, 3);
+        (0..2).for_each(|_| hits.record(a));
+        (0..2).for_each(|_| hits.record(b));
+        assert_eq!((hits.get(a), hits.get(b)), (2, 3));
+        assert_eq!(bytes.get(b), 3, "it stops at the view's max");
+        bytes.set(b, 1);
+        assert_eq!(hits.get(b), 1, "nothing is copied");
+        hits.set(a, 0);
+        assert_eq!(bytes.get(a), 0);
+    }
 
     #[test]
     fn counters_print_where_they_stop() {

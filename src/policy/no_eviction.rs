@@ -77,11 +77,13 @@ impl EvictionPolicy for NoEviction {
         self.len += 1;
     }
 
+    fn relocate(&mut self, _: Slot, _: Slot, _: &Meta) {}
+
     fn remove(&mut self, _: Slot, _: Cause) {
         self.len -= 1;
     }
 
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
         Victim::None
     }
 

@@ -27,7 +27,7 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `insert`, `remove` | O(1) |
+//! | `insert`, `remove`, `relocate` | O(1) |
 //! | `victim` | O(1) expected: a draw is repeated with a chance below n / 2^64 |
 //! | a hit, an update | nothing |
 //! | memory | 8 bytes an entry |
@@ -135,6 +135,14 @@ impl EvictionPolicy for Random {
         self.generator.next();
     }
 
+    fn relocate(&mut self, from: Slot, to: Slot, _: &Meta) {
+        // Nobody comes or leaves: the generator stands still.
+        let place = self.place[from];
+        self.dense[place] = to;
+        self.place.reach(to.index(), &Place::NONE);
+        self.place[to] = place;
+    }
+
     fn remove(&mut self, slot: Slot, _: Cause) {
         let place = self.place[slot];
         if let Some(last) = self.dense.pop().filter(|&last| last != slot) {
@@ -144,7 +152,7 @@ impl EvictionPolicy for Random {
         self.generator.next();
     }
 
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
         self.dense.get(self.drawn()).map_or(Victim::None, |&slot| Victim::Entry(slot))
     }
 
@@ -250,6 +258,32 @@ mod tests {
             (9_600..10_400).contains(&thirds),
             "{thirds} of 30,000, expected 10,000, biased 15,000"
         );
+    }
+
+    /// With n = 2^63 + 1 every second draw is repeated, and 2^64 mod n is n - 2.
+    #[test]
+    fn a_repeated_draw_is_a_product_again() {
+        let n = (1 << 63) + 1;
+        let mut generator = SplitMix64 { state: 5 };
+        // Worked out by the definition, in integers without bounds. Draws: 2, 1, 1, 1, 6 and 3.
+        let by_definition = [
+            6_938_807_493_011_938_172,
+            2_146_363_211_429_306_531,
+            916_244_348_587_400_354,
+            1_733_626_130_553_941_730,
+            4_154_899_361_148_330_835,
+            4_175_487_192_854_586_758,
+        ];
+        assert_eq!([0; 6].map(|_| generator.below(n)), by_definition);
+
+        let mut twin = generator.clone();
+        let (wide, words) = (u128::from(n), 1_u128 << 64);
+        for _ in 0..1_000 {
+            let products = std::iter::repeat_with(|| u128::from(twin.next()) * wide);
+            let mut kept = products.skip_while(|product| product % words < words % wide);
+            assert_eq!(Some(generator.below(n)), kept.next().map(|x| (x / words) as u64));
+        }
+        assert_eq!(generator.state, twin.state, "as many draws");
     }
 
     #[test]

@@ -256,7 +256,7 @@ impl EvictionPolicy for HookedPolicy {
         self.0.remove(slot, cause);
         self.0.assert_valid();
     }
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters) -> Victim {
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
         reach(Hook::Victim);
         self.0.victim(newcomer, hits)
     }
