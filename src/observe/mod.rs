@@ -2,7 +2,9 @@
 
 mod removal;
 mod stats;
+mod tally;
 
 pub use removal::Cause;
+pub(crate) use stats::Recorder;
 pub use stats::Stats;
-pub(crate) use stats::{Recorder, Tally};
+pub(crate) use tally::Tally;

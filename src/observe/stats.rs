@@ -25,10 +25,10 @@
 //! | `snapshot` | O(threads that counted in this cache and still run) |
 //! | thread exit | O(live caches it counted in x threads of each) |
 
-use crate::observe::Cause;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
+use crate::observe::{Cause, Tally};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Weak, fixed};
 use crossbeam_utils::CachePadded;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Sub;
 use std::time::Duration;
 
@@ -95,6 +95,11 @@ pub struct Stats {
     pub weight: u64,
     /// Gauge: the capacity, in the weigher's unit.
     pub capacity: u64,
+    /// Gauge: entries that have left, but wait to be dropped until no reader can be looking at them. In ordinary running at most
+    /// 2 % of the entries resident, or 1,024 if that is more. A reader that stays (in a slow `Clone`, under a pin) raises it.
+    pub limbo: u64,
+    /// Gauge: the weight of those, in the weigher's unit.
+    pub limbo_weight: u64,
 }
 
 impl Stats {
@@ -175,43 +180,8 @@ impl Sub for Stats {
             entries: self.entries,
             weight: self.weight,
             capacity: self.capacity,
-        }
-    }
-}
-
-/// What is counted.
-#[derive(Clone, Copy)]
-pub(crate) enum Tally {
-    Hits,
-    Misses,
-    Loads,
-    LoadFailures,
-    LoadNanos,
-    EvictedWeight,
-    ListenerPanics,
-    DropPanics,
-    PolicyPanics,
-    Removed(Cause),
-}
-
-impl Tally {
-    /// Where the causes begin in a cell.
-    const REMOVED: usize = 9;
-    /// Numbers a cell: 16, which is just the 128 bytes that two neighbouring cache lines have.
-    const COUNT: usize = Self::REMOVED + Cause::ALL.len();
-
-    const fn index(self) -> usize {
-        match self {
-            Self::Hits => 0,
-            Self::Misses => 1,
-            Self::Loads => 2,
-            Self::LoadFailures => 3,
-            Self::LoadNanos => 4,
-            Self::EvictedWeight => 5,
-            Self::ListenerPanics => 6,
-            Self::DropPanics => 7,
-            Self::PolicyPanics => 8,
-            Self::Removed(cause) => Self::REMOVED + cause as usize,
+            limbo: self.limbo,
+            limbo_weight: self.limbo_weight,
         }
     }
 }
@@ -233,6 +203,13 @@ impl Counts {
         number.store(number.load(Ordering::Relaxed).saturating_add(n), Ordering::Relaxed);
     }
 
+    /// As [`add`](Self::add) of 1. It does not look whether the number is at its end: one by one none gets there in a century.
+    #[inline]
+    fn count(&self, tally: Tally) {
+        let number = &self.0[tally.index()];
+        number.store(number.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     /// For any number of writers.
     fn add_shared(&self, tally: Tally, n: u64) {
         let more = |now: u64| Some(now.saturating_add(n));
@@ -247,9 +224,22 @@ impl Counts {
     }
 }
 
+/// Cells that no thread uses. They are made for ever and lent, so that a thread can keep a plain reference to its own.
+static SPARE: fixed::Mutex<Vec<&'static Counts>> = fixed::Mutex::new(Vec::new());
+
+fn borrow_cell() -> &'static Counts {
+    let spare = SPARE.lock().pop();
+    spare.unwrap_or_else(|| Box::leak(Box::new(Counts::new())))
+}
+
+fn give_back(cell: &'static Counts) {
+    cell.0.iter().for_each(|number| number.store(0, Ordering::Relaxed));
+    SPARE.lock().push(cell);
+}
+
 #[derive(Default)]
 struct Cells {
-    live: Vec<Arc<Counts>>,
+    live: Vec<&'static Counts>,
     folded: Sums,
 }
 
@@ -261,9 +251,9 @@ struct Registry {
 
 impl Registry {
     /// Keeps the numbers of a cell that will count no more.
-    fn fold(&self, cell: &Arc<Counts>) {
+    fn fold(&self, cell: &Counts) {
         let mut cells = self.cells.lock();
-        let place = cells.live.iter().position(|live| Arc::ptr_eq(live, cell));
+        let place = cells.live.iter().position(|live| std::ptr::eq(*live, cell));
         if let Some(place) = place {
             cells.live.swap_remove(place);
             cell.add_to(&mut cells.folded);
@@ -291,31 +281,44 @@ impl Recorder {
     /// Adds `n`. Calls no user code.
     #[inline]
     pub(crate) fn add(&self, tally: Tally, n: u64) {
+        match LAST.get() {
+            Some((id, cell)) if id == self.id => cell.add(tally, n),
+            _ => self.add_elsewhere(tally, n),
+        }
+    }
+
+    /// A count of a thread that last counted for another cache.
+    #[inline(never)]
+    fn add_elsewhere(&self, tally: Tally, n: u64) {
         let found = TABLE.try_with(|table| {
-            let Ok(table) = table.try_borrow() else { return false };
-            table.find(self.id).is_some_and(|cell| {
-                cell.add(tally, n);
-                true
-            })
+            let Ok(table) = table.try_borrow() else { return None };
+            table.find(self.id)
         });
-        if found != Ok(true) {
-            self.add_first(tally, n);
+        match found {
+            Ok(Some(cell)) => {
+                LAST.set(Some((self.id, cell)));
+                cell.add(tally, n);
+            }
+            _ => self.add_first(tally, n),
         }
     }
 
     /// Adds 1.
     #[inline]
     pub(crate) fn count(&self, tally: Tally) {
-        self.add(tally, 1);
+        match LAST.get() {
+            Some((id, cell)) if id == self.id => cell.count(tally),
+            _ => self.add_elsewhere(tally, 1),
+        }
     }
 
     /// This thread's first count here; or any count of a thread whose table is gone (it runs its last destructors) or
     /// in use (the allocator counts while the table grows).
     #[cold]
     fn add_first(&self, tally: Tally, n: u64) {
-        let cell = Arc::new(Counts::new());
+        let cell = borrow_cell();
         let registry = Arc::downgrade(&self.registry);
-        let row = Row { id: self.id, cell: Arc::clone(&cell), registry };
+        let row = Row { id: self.id, cell, registry };
         let entered = TABLE.try_with(|table| {
             let Ok(mut table) = table.try_borrow_mut() else { return false };
             table.insert(row);
@@ -325,6 +328,7 @@ impl Recorder {
             cell.add(tally, n);
             self.registry.cells.lock().live.push(cell);
         } else {
+            give_back(cell);
             self.registry.shared.add_shared(tally, n);
         }
     }
@@ -364,13 +368,15 @@ impl Recorder {
 }
 
 thread_local! {
+    /// The cache that this thread last counted for, and its cell there. Without a destructor: the cheapest to reach.
+    static LAST: Cell<Option<(u64, &'static Counts)>> = const { Cell::new(None) };
     static TABLE: RefCell<Table> = const { RefCell::new(Table::new()) };
 }
 
 /// A thread's cell in one cache.
 struct Row {
     id: u64,
-    cell: Arc<Counts>,
+    cell: &'static Counts,
     /// Dead when the cache is.
     registry: Weak<Registry>,
 }
@@ -402,12 +408,12 @@ impl Table {
     }
 
     #[inline]
-    fn find(&self, id: u64) -> Option<&Counts> {
+    fn find(&self, id: u64) -> Option<&'static Counts> {
         let mut place = self.home(id);
         loop {
             let row = self.rows.get(place)?.as_ref()?;
             if row.id == id {
-                return Some(&row.cell);
+                return Some(row.cell);
             }
             place = self.after(place);
         }
@@ -433,7 +439,8 @@ impl Table {
     /// Leaves the rows of caches that are gone behind, and makes room for as many again as are left.
     fn rebuild(&mut self) {
         let old = std::mem::take(&mut self.rows);
-        let rows: Vec<_> = old.into_iter().flatten().filter(Row::is_live).collect();
+        let (rows, dead): (Vec<_>, Vec<_>) = old.into_iter().flatten().partition(Row::is_live);
+        dead.iter().for_each(|row| give_back(row.cell));
         let size = ((rows.len() + 1) * 4).next_power_of_two().max(Self::SMALLEST);
         self.rows.resize_with(size, || None);
         self.shift = u64::BITS - size.trailing_zeros();
@@ -452,10 +459,13 @@ impl Row {
 
 impl Drop for Table {
     fn drop(&mut self) {
+        // What is counted from here on has no cell any more.
+        LAST.set(None);
         for row in self.rows.iter().flatten() {
             if let Some(registry) = row.registry.upgrade() {
-                registry.fold(&row.cell);
+                registry.fold(row.cell);
             }
+            give_back(row.cell);
         }
     }
 }
@@ -669,17 +679,16 @@ mod tests {
     fn n1_rows_with_one_home_are_all_found() {
         const HALF: u64 = if cfg!(miri) { 10 } else { 50 };
         let registry = Recorder::new().registry;
-        let row =
-            |id| Row { id, cell: Arc::new(Counts::new()), registry: Arc::downgrade(&registry) };
+        let row = |id| Row { id, cell: borrow_cell(), registry: Arc::downgrade(&registry) };
         let (mut table, mut cells) = (Table::new(), Vec::new());
         assert!(table.find(0).is_none() && table.find(u64::MAX).is_none());
         // The homes of these are all the first row, and all the last, from where the probe goes round to the first.
         for id in (0..HALF).chain((0..HALF).map(|id| u64::MAX - id)) {
             let row = row(id);
-            cells.push((id, Arc::clone(&row.cell)));
+            cells.push((id, row.cell));
             table.insert(row);
             for (id, cell) in &cells {
-                assert!(std::ptr::eq(table.find(*id).unwrap(), &raw const **cell));
+                assert!(std::ptr::eq(table.find(*id).unwrap(), *cell));
             }
             assert!(table.find(1000).is_none());
             assert!(table.used * 2 <= table.rows.len());
@@ -696,35 +705,29 @@ mod tests {
             let recorder = Recorder::new();
             recorder.count(Tally::Hits);
             keeper.count(Tally::Hits);
-            gone.push(Arc::downgrade(&recorder.registry.cells.lock().live[0]));
+            gone.push(recorder.registry.cells.lock().live[0]);
         }
         assert_eq!(keeper.snapshot().hits, GONE + 1);
         assert!(table(|table| table.rows.len()) <= 4 * Table::SMALLEST);
-        let kept = gone.iter().filter(|cell| cell.strong_count() > 0).count();
-        assert!(kept <= 2 * Table::SMALLEST, "{kept} cells of caches that are gone");
+        gone.sort_by_key(|cell| std::ptr::from_ref(*cell).addr());
+        gone.dedup_by_key(|cell| std::ptr::from_ref(*cell).addr());
+        // Other tests lend and borrow meanwhile, so not every cell comes round again.
+        assert!(gone.len() <= GONE as usize / 2, "{} cells for {GONE} caches", gone.len());
     }
 
     #[test]
     fn n1_a_cache_may_end_before_its_threads_or_after() {
         let (short, long) = (Recorder::new(), Recorder::new());
         let registry = Arc::downgrade(&short.registry);
-        let cell = thread::scope(|scope| {
+        thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 short.count(Tally::Hits);
                 long.count(Tally::Hits);
-                let cell = Arc::downgrade(&short.registry.cells.lock().live[0]);
                 drop(short);
                 long.count(Tally::Hits);
-                assert_eq!(
-                    cell.strong_count(),
-                    1,
-                    "the table holds it until it is rebuilt or the thread ends"
-                );
-                cell
             });
-            thread.join().unwrap()
+            thread.join().unwrap();
         });
-        assert_eq!(cell.strong_count(), 0);
         assert!(registry.upgrade().is_none());
         assert_eq!(long.snapshot().hits, 2);
         assert_eq!(live(&long), 0);
