@@ -367,7 +367,7 @@ impl<K, V, S> Builder<K, V, S> {
         let segments = self.default_segments(capacity);
         let seed = self.seed.unwrap_or_else(|| ahash::RandomState::new().hash_one(0_u8));
         Cache {
-            engine: Engine::new(segments, capacity, &self.make),
+            engine: Engine::new(segments, capacity, self.entries(capacity), &self.make),
             hasher: self.hasher,
             weigher: self.weigher,
             listener: self.listener,
@@ -380,6 +380,12 @@ impl<K, V, S> Builder<K, V, S> {
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
             recorder: Recorder::new(),
         }
+    }
+
+    /// How many entries there will be, if that is known.
+    fn entries(&self, capacity: u64) -> Option<usize> {
+        let counted = || usize::try_from(capacity).unwrap_or(usize::MAX);
+        self.expected.or_else(|| self.weigher.is_none().then(counted))
     }
 
     /// As many segments as were asked for; else up to 4 a core, none with fewer than 512 entries.

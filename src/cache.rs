@@ -6,12 +6,13 @@
 
 use crate::builder::Builder;
 use crate::caught::caught;
-use crate::engine::{self, Engine, Entry, Found, IN_PASSING, Locked, Outgoing};
+use crate::engine::epoch::{self, Guard};
+use crate::engine::{Engine, Entry, Found, Held, IN_PASSING, Outgoing, Read, SLICE, Segment};
 use crate::expiry::Lifetimes;
 use crate::load::Ticket;
 use crate::observe::{Cause, Recorder, Stats, Tally};
 use crate::sync::Arc;
-use crate::time::{Clock, NEVER, nanos};
+use crate::time::{Clock, Timer};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -29,14 +30,16 @@ pub(crate) type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
 ///
 /// - The weight of what is resident never exceeds the capacity, at any instant.
 /// - Nothing is returned at or after its deadline.
+/// - Reads take no lock, and wait for nobody.
 /// - The user's code (`Hash`, `Clone`, `Drop`, closures, listeners, loaders, weighers) runs outside every lock; it may panic,
-///   or call the cache again. The exception is the key's `Eq` (and [`Equivalent`]): it runs under a lock, may panic, but must
-///   not call a cache; one that does panics.
+///   or call the cache again. The exception is the key's `Eq` (and [`Equivalent`]) in a write: it runs under a lock, may panic,
+///   but must not call a cache; one that does panics.
 ///
 /// # When values are dropped
 ///
-/// A value that has left the cache is dropped when the last reader that still looks at it is done, perhaps on another thread.
-/// A panic in its destructor is caught and counted in [`stats`](Self::stats).
+/// A value that has left the cache is dropped once no reader can be looking at it: by a later write, perhaps on another thread,
+/// by [`maintain`](Self::maintain), or with the cache. [`Stats::limbo`] counts those that wait. A panic in its destructor is
+/// caught and counted in [`stats`](Self::stats).
 ///
 /// # Example
 ///
@@ -50,7 +53,7 @@ pub(crate) type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
 /// assert_eq!(cache.get("answer"), None);
 /// ```
 pub struct Cache<K, V, S = ahash::RandomState> {
-    pub(crate) engine: Engine<K, V, Ticket<K, V>>,
+    pub(crate) engine: Engine<K, V, Ticket<V>>,
     pub(crate) hasher: S,
     pub(crate) weigher: Option<Box<Weigher<K, V>>>,
     pub(crate) listener: Option<Box<Listener<K, V>>>,
@@ -99,7 +102,7 @@ impl<K, V> Cache<K, V> {
 /// What leaves in one operation. It is delivered when this is dropped: even if a panic cuts the operation short.
 pub(crate) struct Delivery<'a, K, V, S> {
     cache: &'a Cache<K, V, S>,
-    pub(crate) out: Outgoing<K, V, Ticket<K, V>>,
+    pub(crate) out: Outgoing<K, V, Ticket<V>>,
 }
 
 impl<K, V, S> Drop for Delivery<'_, K, V, S> {
@@ -108,27 +111,17 @@ impl<K, V, S> Drop for Delivery<'_, K, V, S> {
     }
 }
 
-/// An entry that a caller looks at, outside the lock. It may have left the cache meanwhile, with this its last owner: then a
-/// panic in its destructor goes no further than here, even if the caller's own code is panicking.
-pub(crate) struct Held<'a, K, V, S> {
+/// A value that others may share. If this is its last owner, a panic in its destructor goes no further than here, even if
+/// the caller's own code is panicking.
+pub(crate) struct Contained<'a, K, V, S> {
     cache: &'a Cache<K, V, S>,
-    entry: Option<Arc<Entry<K, V>>>,
+    value: Option<Arc<V>>,
 }
 
-impl<K, V, S> Held<'_, K, V, S> {
-    pub(crate) fn get(&self) -> Option<&Arc<Entry<K, V>>> {
-        self.entry.as_ref()
-    }
-
-    pub(crate) fn value(&self) -> Option<&V> {
-        self.entry.as_ref().map(|entry| &entry.value)
-    }
-}
-
-impl<K, V, S> Drop for Held<'_, K, V, S> {
+impl<K, V, S> Drop for Contained<'_, K, V, S> {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take().and_then(Arc::into_inner) {
-            self.cache.contain(Tally::DropPanics, || drop(entry));
+        if let Some(value) = self.value.take().and_then(Arc::into_inner) {
+            self.cache.contain(Tally::DropPanics, || drop(value));
         }
     }
 }
@@ -136,42 +129,64 @@ impl<K, V, S> Drop for Held<'_, K, V, S> {
 /// Without bounds: what dropping the cache needs too.
 impl<K, V, S> Cache<K, V, S> {
     pub(crate) fn delivery(&self) -> Delivery<'_, K, V, S> {
-        Delivery { cache: self, out: Outgoing::new() }
+        Delivery { cache: self, out: Outgoing::new(self.listener.is_some()) }
     }
 
-    /// A clone of the value of an entry that may have left meanwhile.
-    pub(crate) fn clone_of(&self, entry: Arc<Entry<K, V>>) -> V
+    /// A value of one's own from one that others may share.
+    pub(crate) fn unshare(&self, value: Arc<V>) -> V
     where
         V: Clone,
     {
-        // Declared before the other, so dropped after it: a panic of the destructor ends here.
-        let _held = self.hold(Some(Arc::clone(&entry)));
-        let entry = entry;
-        entry.value.clone()
+        match Arc::try_unwrap(value) {
+            Ok(value) => value,
+            Err(shared) => {
+                // Declared before the other, so dropped after it: a panic of the destructor ends here.
+                let _last = Contained { cache: self, value: Some(Arc::clone(&shared)) };
+                let shared = shared;
+                (*shared).clone()
+            }
+        }
     }
 
-    pub(crate) fn hold(&self, entry: Option<Arc<Entry<K, V>>>) -> Held<'_, K, V, S> {
-        Held { cache: self, entry }
+    /// Counts what left, tells the listener, and drops what nobody looks at any more. No lock is held.
+    #[inline]
+    pub(crate) fn deliver(&self, out: &mut Outgoing<K, V, Ticket<V>>) {
+        if !out.is_quiet() {
+            self.deliver_all(out);
+        }
     }
 
-    /// Counts what left, tells the listener, and drops it. No lock is held.
-    pub(crate) fn deliver(&self, out: &mut Outgoing<K, V, Ticket<K, V>>) {
-        if out.is_empty() {
-            return;
+    fn deliver_all(&self, out: &mut Outgoing<K, V, Ticket<V>>) {
+        out.take_counts(|cause, count| self.recorder.add(Tally::Removed(cause), u64::from(count)));
+        match out.take_evicted_weight() {
+            0 => {}
+            weight => self.recorder.add(Tally::EvictedWeight, weight),
         }
-        for engine::Removed { entry, cause, weight } in out.drain() {
-            self.recorder.count(Tally::Removed(cause));
-            if cause == Cause::Evicted {
-                self.recorder.add(Tally::EvictedWeight, weight);
+        if self.listener.is_some() {
+            let departed = out.take_departed();
+            for left in &departed {
+                self.tell(self.engine.shown(left), left.cause);
             }
-            if let Some(listener) = &self.listener {
-                let told = || listener(&entry.key, &entry.value, cause);
-                self.contain(Tally::ListenerPanics, told);
-            }
-            self.contain(Tally::DropPanics, || drop(entry));
+            self.engine.give_up(departed, out);
         }
-        for mark in out.loads.drain(..) {
-            self.contain(Tally::DropPanics, || drop(mark));
+        self.engine.have_grace(out);
+        if needs_drop::<Entry<K, V>>() {
+            for entry in out.take_dead() {
+                self.contain(Tally::DropPanics, || drop(entry));
+            }
+        }
+        if !out.loads.is_empty() {
+            for mark in std::mem::take(&mut out.loads) {
+                self.contain(Tally::DropPanics, || drop(mark));
+            }
+        }
+    }
+
+    /// Tells the listener, if there is one.
+    pub(crate) fn tell(&self, entry: &Entry<K, V>, cause: Cause) {
+        if let Some(listener) = &self.listener {
+            let told = || listener(&entry.key, &entry.value, cause);
+            self.contain(Tally::ListenerPanics, told);
         }
     }
 
@@ -182,26 +197,31 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
-    /// The time by the cache's clock. It stops short of the last instant, which as a deadline means never.
+    pub(crate) fn timer(&self) -> Timer<'_> {
+        Timer(&self.clock)
+    }
+
+    /// The time by the cache's clock.
     pub(crate) fn now(&self) -> u64 {
-        nanos(self.clock.now()).min(NEVER - 1)
+        self.timer().now()
     }
 
     /// The time, if this segment has anything to expire.
-    pub(crate) fn now_in(&self, segment: &Locked<'_, K, V, Ticket<K, V>>) -> u64 {
+    pub(crate) fn now_in(&self, segment: &Segment<'_, K, V, Ticket<V>>) -> u64 {
         if segment.expires() { self.now() } else { 0 }
     }
 
     /// Gives back to the budget what has left, delivers it after the lock, and takes expired entries out in passing.
     pub(crate) fn finish(
         &self,
-        mut segment: Locked<'_, K, V, Ticket<K, V>>,
+        mut segment: Segment<'_, K, V, Ticket<V>>,
         now: u64,
-        out: &mut Outgoing<K, V, Ticket<K, V>>,
+        out: &mut Outgoing<K, V, Ticket<V>>,
     ) {
         segment.expire(now, IN_PASSING, out);
         // Under the lock: whoever gathers room finds all of it resident, or free.
         self.engine.give_back(out);
+        segment.tidy(out);
         drop(segment);
     }
 
@@ -223,6 +243,9 @@ impl<K, V, S> Cache<K, V, S> {
             let segment = stripe.lock();
             stats.entries += segment.len() as u64;
             stats.policy_panics += segment.policy_panics();
+            let (entries, weight) = segment.limbo();
+            stats.limbo += entries as u64;
+            stats.limbo_weight = stats.limbo_weight.saturating_add(weight);
         }
         stats.weight = self.weight();
         stats.capacity = self.capacity();
@@ -256,17 +279,25 @@ impl<K, V, S> Cache<K, V, S> {
 
 impl<K, V, S> Drop for Cache<K, V, S> {
     fn drop(&mut self) {
-        if self.listener.is_none() && !needs_drop::<K>() && !needs_drop::<V>() {
-            return;
+        if self.listener.is_some() {
+            for stripe in self.engine.stripes() {
+                let mut from = 0;
+                loop {
+                    let mut delivery = self.delivery();
+                    let mut segment = stripe.lock();
+                    from = segment.detach_slice(from, Cause::Dropped, &mut delivery.out);
+                    if from == segment.end() {
+                        break;
+                    }
+                }
+            }
         }
-        for stripe in self.engine.stripes() {
-            let mut from = 0;
-            loop {
-                let mut delivery = self.delivery();
-                let mut segment = stripe.lock();
-                from = segment.detach_slice(from, Cause::Dropped, &mut delivery.out);
-                if from == segment.end() {
-                    break;
+        if needs_drop::<Entry<K, V>>() {
+            for dead in std::iter::from_fn(|| self.engine.drain(SLICE)) {
+                for entry in dead {
+                    if caught(|| drop(entry)) {
+                        self.recorder.count(Tally::DropPanics);
+                    }
                 }
             }
         }
@@ -296,29 +327,59 @@ where
     }
 
     /// Looks a key up as a reader does: counted, and heard by the policy.
-    pub(crate) fn read<Q>(&self, hash: u64, key: &Q) -> Option<Arc<Entry<K, V>>>
+    #[inline]
+    pub(crate) fn read<'p, Q>(
+        &'p self,
+        guard: Guard<'p>,
+        hash: u64,
+        key: &Q,
+    ) -> Option<&'p Entry<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (found, now) = {
-            let mut segment = self.engine.lock(hash);
-            let now = self.now_in(&segment);
-            (segment.read(hash, key, now, self.lifetimes.idle), now)
+        Some(self.read_found(guard, hash, key)?.entry)
+    }
+
+    #[inline]
+    fn read_found<'p, Q>(&'p self, guard: Guard<'p>, hash: u64, key: &Q) -> Option<Found<'p, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let found = self.engine.read(guard, hash, key, self.timer(), self.lifetimes.idle);
+        let Some(found) = found else {
+            self.recorder.count(Tally::Misses);
+            return None;
         };
-        self.recorder.count(if found.is_some() { Tally::Hits } else { Tally::Misses });
-        let found = found?;
-        self.expiry_of_read(hash, &found, now);
-        Some(found.entry)
+        self.recorder.count(Tally::Hits);
+        if self.lifetimes.expiry.is_some() {
+            let deadline = self.engine.deadline_of(hash, &found);
+            self.expiry_of_read(hash, &Read { found, deadline });
+        }
+        Some(found)
     }
 
     /// Looks a key up and touches nothing.
-    pub(crate) fn look<Q>(&self, hash: u64, key: &Q) -> Option<Found<K, V>>
+    #[inline]
+    pub(crate) fn look<'p, Q>(
+        &'p self,
+        guard: Guard<'p>,
+        hash: u64,
+        key: &Q,
+    ) -> Option<Read<'p, K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let segment = self.engine.lock(hash);
-        let now = self.now_in(&segment);
-        segment.find_live(hash, key, now).and_then(|slot| segment.found(slot))
+        self.engine.look(guard, hash, key, self.timer())
+    }
+
+    /// The entry of a key, to be kept for as long as the caller likes. Touches nothing.
+    pub(crate) fn snapshot<Q>(&self, hash: u64, key: &Q) -> Option<Held<'_, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = epoch::pin();
+        let read = self.look(pin.guard(), hash, key)?;
+        Some(self.engine.hold(hash, read.found, &pin))
     }
 
     /// A clone of the value of a key. A use of the entry, and a hit or a miss in the statistics.
@@ -337,7 +398,8 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        self.get_with(key, V::clone)
+        let pin = epoch::pin();
+        self.read(pin.guard(), self.hash(key), key).map(|entry| entry.value.clone())
     }
 
     /// What `f` makes of the value of a key, without cloning it. Otherwise as [`get`](Self::get).
@@ -353,7 +415,13 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.hold(self.read(self.hash(key), key)).value().map(f)
+        let hash = self.hash(key);
+        let pin = epoch::pin();
+        let found = self.read_found(pin.guard(), hash, key)?;
+        // `f` may take its time: it holds back this entry, and nothing else.
+        let held = self.engine.hold(hash, found, &pin);
+        drop(pin);
+        Some(f(&held.value))
     }
 
     /// A clone of the value of a key, touching nothing: neither the policy's order, nor an idle deadline, nor the
@@ -373,8 +441,9 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let found = self.look(self.hash(key), key);
-        self.hold(found.map(|found| found.entry)).value().cloned()
+        let pin = epoch::pin();
+        let read = self.look(pin.guard(), self.hash(key), key)?;
+        Some(read.found.entry.value.clone())
     }
 
     /// True if the key has a live entry. Touches nothing. O(1).
@@ -389,6 +458,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.look(self.hash(key), key).is_some()
+        let pin = epoch::pin();
+        self.look(pin.guard(), self.hash(key), key).is_some()
     }
 }

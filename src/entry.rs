@@ -5,11 +5,13 @@
 //! contend for one key take turns instead of running in vain.
 
 use crate::cache::Cache;
+use crate::engine::epoch;
+use crate::engine::slab::Slot;
 use crate::engine::{Entry, When, Written};
 use crate::error::{ComputeError, Refused};
-use crate::observe::Cause;
+use crate::observe::{Cause, Tally};
 use crate::sync::Arc;
-use crate::write::{Ttl, unpublished};
+use crate::write::Ttl;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -95,10 +97,11 @@ where
                 turn = self.engine.turn(hash);
             }
             let frame = Frame::begin(self, hash, key).ok_or(ComputeError::Recursive)?;
-            let current = self.hold(self.look(hash, &*frame.key).map(|found| found.entry));
-            let decision = decide(current.value());
+            // Kept to the end: while it is, its slot stands for this very entry.
+            let current = self.snapshot(hash, &*frame.key);
+            let decision = decide(current.as_ref().map(|entry| &entry.value));
             let (mine, disturbed) = frame.end();
-            match self.carry_out(decision, mine, hash, current.get()) {
+            match self.carry_out(decision, mine, hash, current.as_ref().map(|held| held.slot)) {
                 Ok(done) => return Ok(done),
                 Err(Lost::Refused(refused)) => return Err(ComputeError::Refused(refused)),
                 Err(Lost::Race(_)) if disturbed => return Err(ComputeError::Recursive),
@@ -114,7 +117,7 @@ where
         decision: Compute<V>,
         key: K,
         hash: u64,
-        current: Option<&Arc<Entry<K, V>>>,
+        current: Option<Slot>,
     ) -> Result<Computed, Lost<K, V>> {
         let (value, ttl) = match decision {
             Compute::Keep => return Ok(Computed::Kept),
@@ -126,30 +129,29 @@ where
             Compute::ReplaceKeepTtl(value) if current.is_some() => (value, Ttl::Kept),
             Compute::Replace(value) | Compute::ReplaceKeepTtl(value) => (value, Ttl::Configured),
         };
-        let entry = Arc::new(Entry { key, value });
+        let entry = Entry { key, value };
         let mut delivery = self.delivery();
-        match self.write(entry, hash, ttl, When::Current(current), &mut delivery.out) {
+        match self.write(entry, hash, ttl, When::Current(current), None, &mut delivery.out) {
             Written::Stored { .. } => Ok(Computed::Replaced),
-            Written::NotMet { entry } => Err(Lost::Race(unpublished(entry).key)),
-            Written::Refused { entry, reason } => {
-                let Entry { key, value } = unpublished(entry);
+            Written::NotMet { entry: Entry { key, value } } => {
+                self.contain(Tally::DropPanics, || drop(value));
+                Err(Lost::Race(key))
+            }
+            Written::Refused { entry: Entry { key, value }, reason } => {
                 Err(Lost::Refused(Refused { key, value, reason }))
             }
         }
     }
 
     /// Deletes a key's entry if it is still `current`; true also if it is still absent.
-    fn delete_current(&self, hash: u64, key: &K, current: Option<&Arc<Entry<K, V>>>) -> bool {
+    fn delete_current(&self, hash: u64, key: &K, current: Option<Slot>) -> bool {
         let mut delivery = self.delivery();
         let mut segment = self.engine.lock(hash);
         let now = self.now_in(&segment);
         let live = segment.find_live(hash, key, now);
-        let same = match (current, live.and_then(|slot| segment.entry(slot))) {
-            (Some(current), Some(entry)) => Arc::ptr_eq(current, entry),
-            (current, entry) => current.is_none() && entry.is_none(),
-        };
+        let same = live == current;
         if same {
-            segment.pending.fence(hash, key, &mut delivery.out);
+            segment.pending().fence(hash, key, &mut delivery.out);
             if let Some(slot) = live {
                 segment.detach(slot, Cause::Deleted, &mut delivery.out);
             }
@@ -170,13 +172,16 @@ where
     /// ```
     pub fn put_if_absent(&self, key: K, value: V) -> bool {
         let hash = self.hash(&key);
-        let entry = Arc::new(Entry { key, value });
+        let entry = Entry { key, value };
         let mut delivery = self.delivery();
-        match self.write(entry, hash, Ttl::Configured, When::Absent, &mut delivery.out) {
+        match self.write(entry, hash, Ttl::Configured, When::Absent, None, &mut delivery.out) {
             Written::Stored { .. } => true,
-            Written::NotMet { .. } => false,
+            Written::NotMet { entry } => {
+                self.contain(Tally::DropPanics, || drop(entry));
+                false
+            }
             Written::Refused { entry, .. } => {
-                self.refuse(&entry);
+                self.refuse(entry);
                 false
             }
         }
@@ -194,7 +199,9 @@ where
     where
         V: Clone,
     {
-        self.store(key, value, Ttl::Configured).value().cloned()
+        let pin = epoch::pin();
+        let old = self.store(key, value, Ttl::Configured, Some(pin.guard()));
+        old.map(|found| found.entry.value.clone())
     }
 
     /// Gives a key a value if it has a live one that `test` accepts. True if it was stored.
@@ -211,19 +218,19 @@ where
     #[doc(alias = "compare_and_swap")]
     pub fn replace_if(&self, key: K, value: V, mut test: impl FnMut(&V) -> bool) -> bool {
         let hash = self.hash(&key);
-        let mut entry = Arc::new(Entry { key, value });
+        let mut entry = Entry { key, value };
         loop {
-            let current = self.hold(self.look(hash, &entry.key).map(|found| found.entry));
-            if !current.value().is_some_and(&mut test) {
+            let Some(current) = self.snapshot(hash, &entry.key).filter(|held| test(&held.value))
+            else {
                 return false;
-            }
+            };
             let mut delivery = self.delivery();
-            let when = When::Current(current.get());
-            match self.write(entry, hash, Ttl::Configured, when, &mut delivery.out) {
+            let when = When::Current(Some(current.slot));
+            match self.write(entry, hash, Ttl::Configured, when, None, &mut delivery.out) {
                 Written::Stored { .. } => return true,
                 Written::NotMet { entry: mine } => entry = mine,
                 Written::Refused { entry, .. } => {
-                    self.refuse(&entry);
+                    self.refuse(entry);
                     return false;
                 }
             }
@@ -260,7 +267,7 @@ where
         let key = Arc::new(key);
         let begun = {
             let mut segment = cache.engine.lock(hash);
-            segment.pending.begin(hash, &key, crate::sync::thread_number())
+            segment.pending().begin(hash, &key, crate::sync::thread_number())
         };
         begun.then(|| Self { cache, hash, key, ended: false })
     }
@@ -276,7 +283,7 @@ where
 
     fn unmark(&mut self) -> bool {
         self.ended = true;
-        let (mark, disturbed) = self.cache.engine.lock(self.hash).pending.end(&self.key);
+        let (mark, disturbed) = self.cache.engine.lock(self.hash).pending().end(&self.key);
         drop(mark);
         disturbed
     }

@@ -1,8 +1,9 @@
 //! When entries expire: the cache's rules, per-entry rules, and commands on a single key.
 
 use crate::cache::Cache;
-use crate::engine::{Deadline, Entry, Found, Lifetime};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::engine::epoch;
+use crate::engine::{Deadline, Entry, Lifetime, Read};
+use crate::sync::{AtomicU64, Ordering};
 use crate::time::{NEVER, deadline, left, nanos};
 use crate::write::Ttl;
 use equivalent::Equivalent;
@@ -131,31 +132,34 @@ where
         hash: u64,
         entry: &Entry<K, V>,
     ) -> Duration {
-        match self.look(hash, &entry.key) {
+        let deadline = {
+            let pin = epoch::pin();
+            self.look(pin.guard(), hash, &entry.key).map(|read| read.deadline)
+        };
+        match deadline {
             None => expiry.created(&entry.key, &entry.value),
-            Some(found) => {
-                let left = left(self.now(), found.deadline.earlier());
-                let _held = self.hold(Some(found.entry));
-                expiry.updated(&entry.key, &entry.value, left)
-            }
+            Some(was) => expiry.updated(&entry.key, &entry.value, left(self.now(), was.earlier())),
         }
     }
 
     /// Lets the per-entry rule hear of a read, outside the lock; what it says counts only if nobody moved the deadline
     /// meanwhile.
-    pub(crate) fn expiry_of_read(&self, hash: u64, found: &Found<K, V>, now: u64) {
+    pub(crate) fn expiry_of_read(&self, hash: u64, read: &Read<'_, K, V>) {
         let Some(expiry) = &self.lifetimes.expiry else { return };
-        if found.deadline.idle == NEVER {
+        if read.deadline.idle == NEVER {
             return;
         }
-        let Entry { key, value } = &*found.entry;
-        let left = left(now, found.deadline.earlier());
-        let Some(more) = expiry.read(key, value, left) else { return };
+        let Entry { key, value } = read.found.entry;
+        let Some(more) = expiry.read(key, value, left(self.now(), read.deadline.earlier())) else {
+            return;
+        };
         let mut segment = self.engine.lock(hash);
-        let same = segment.entry(found.slot).is_some_and(|entry| Arc::ptr_eq(entry, &found.entry));
-        if same && segment.deadline(found.slot) == found.deadline {
+        // The reader's guard keeps the slot from being used again: if it is full, this entry is still in it.
+        let slot = read.found.slot;
+        if segment.has(slot) && segment.deadline(slot) == read.deadline {
             let now = self.now();
-            segment.postpone(found.slot, deadline(now, more), now);
+            let idle = deadline(now, more);
+            segment.set_deadline(slot, Deadline { idle, ..read.deadline }, now);
         }
     }
 
@@ -176,8 +180,8 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let found = self.look(self.hash(key), key)?;
-        let earlier = found.deadline.earlier();
+        let pin = epoch::pin();
+        let earlier = self.look(pin.guard(), self.hash(key), key)?.deadline.earlier();
         Some(left(if earlier == NEVER { 0 } else { self.now() }, earlier))
     }
 
@@ -259,12 +263,12 @@ where
         let now = self.now();
         let mut segment = self.engine.lock(hash);
         let Some(slot) = segment.find_live(hash, key, now) else { return false };
-        segment.pending.fence(hash, key, &mut delivery.out);
+        segment.pending().fence(hash, key, &mut delivery.out);
         let deadline = to(now, segment.deadline(slot));
         if deadline.earlier() <= now {
             segment.detach(slot, Expired, &mut delivery.out);
         } else {
-            segment.reschedule(slot, deadline, now);
+            segment.reschedule(hash, slot, deadline, now);
         }
         self.finish(segment, now, &mut delivery.out);
         true

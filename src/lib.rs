@@ -30,9 +30,9 @@
 //! # Reading the source
 //!
 //! Bottom up: [`engine/slab.rs`] (slots) and `policy/list.rs` (lists through slots); then `policy/lru.rs`, `policy/lfu.rs`,
-//! `policy/sieve.rs`, `engine/wheel.rs` (the O(1) structures, each with its picture and its paper); `engine/index.rs` and
-//! `engine/budget.rs`; `engine/segment.rs` and `engine/room.rs`, which hold them together; `load/`; and last `cache.rs`, the
-//! face.
+//! `policy/sieve.rs`, `engine/wheel.rs` (the O(1) structures, each with its picture and its paper); `engine/epoch.rs` and
+//! `engine/index.rs`, which let readers go without a lock; `engine/budget.rs`; `engine/segment.rs` and `engine/room.rs`, which
+//! hold them together; `load/`; and last `cache.rs`, the face.
 //!
 //! [`engine/slab.rs`]: policy::Slot
 
@@ -47,6 +47,9 @@ mod cache;
 mod caught;
 #[cfg(not(cachette_loom))]
 mod engine;
+#[cfg(cachette_loom)]
+#[path = "engine/modelled.rs"]
+mod engine;
 #[cfg(not(cachette_loom))]
 mod entry;
 #[cfg(not(cachette_loom))]
@@ -60,6 +63,8 @@ mod load;
 mod maintainer;
 #[cfg(not(cachette_loom))]
 mod observe;
+#[cfg(not(cachette_loom))]
+mod pinned;
 #[cfg(not(cachette_loom))]
 pub mod policy;
 #[cfg(not(cachette_loom))]
@@ -86,6 +91,8 @@ pub use load::Outcome;
 pub use maintainer::Maintainer;
 #[cfg(not(cachette_loom))]
 pub use observe::{Cause, Stats};
+#[cfg(not(cachette_loom))]
+pub use pinned::Pinned;
 #[cfg(not(cachette_loom))]
 pub use sweep::Iter;
 #[cfg(not(cachette_loom))]

@@ -1,11 +1,10 @@
 //! The whole cache at once: walking, clearing, resizing, upkeep. Their cost is their caller's, in slices: no lock is held for
 //! more than 64 entries.
 
-use crate::cache::{Cache, Held};
-use crate::engine::{Found, SLICE};
+use crate::cache::Cache;
+use crate::engine::{SLICE, epoch};
 use crate::error::CapacityError;
 use crate::observe::Cause;
-use crate::sync::Arc;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
@@ -62,7 +61,7 @@ where
     /// Deletes the entries that `keep` does not accept.
     ///
     /// `keep` runs outside every lock and may call the cache. An entry that is replaced between its test and its deletion
-    /// stays. Loads under way will not fill the cache. O(n).
+    /// stays; one that is written while the walk goes on may be tested, too. Loads under way will not fill the cache. O(n).
     ///
     /// ```
     /// let cache = cachette::Cache::new(10);
@@ -75,28 +74,25 @@ where
             let mut from = 0;
             loop {
                 let mut delivery = self.delivery();
-                let (slice, next, last) = {
+                // What it finds stays readable, and its slot is not used again, until it is dropped.
+                let pin = epoch::pin();
+                let (mut doomed, next, last) = {
                     let mut segment = stripe.lock();
-                    segment.pending.fence_all(&mut delivery.out);
+                    segment.pending().fence_all(&mut delivery.out);
                     let now = self.now_in(&segment);
-                    let (slice, next) = segment.slice(from, SLICE, now);
+                    let (slice, next) = segment.slice(from, SLICE, now, pin.guard());
                     (slice, next, next == segment.end())
                 };
-                // All of them held before the first is shown: `keep` may panic.
-                let hold = |found: Found<K, V>| (found.slot, self.hold(Some(found.entry)));
-                let mut doomed: Vec<_> = slice.into_iter().map(hold).collect();
-                doomed.retain(|(_, held)| held.get().is_some_and(|e| !keep(&e.key, &e.value)));
+                doomed.retain(|found| !keep(&found.entry.key, &found.entry.value));
                 let mut segment = stripe.lock();
                 let now = self.now_in(&segment);
-                for (slot, held) in &doomed {
-                    let here = segment.entry(*slot).zip(held.get());
-                    if here.is_some_and(|(here, seen)| Arc::ptr_eq(here, seen)) {
-                        let dead = segment.is_dead(*slot, now);
-                        let cause = if dead { Cause::Expired } else { Cause::Deleted };
-                        segment.detach(*slot, cause, &mut delivery.out);
-                    }
+                for found in &doomed {
+                    let dead = segment.is_dead(found.slot, now);
+                    let cause = if dead { Cause::Expired } else { Cause::Deleted };
+                    segment.detach(found.slot, cause, &mut delivery.out);
                 }
                 self.engine.give_back(&mut delivery.out);
+                segment.tidy(&mut delivery.out);
                 drop(segment);
                 from = next;
                 if last {
@@ -121,11 +117,12 @@ where
             while from < end {
                 let mut delivery = self.delivery();
                 let mut segment = stripe.lock();
-                segment.pending.fence_all(&mut delivery.out);
+                segment.pending().fence_all(&mut delivery.out);
                 // What is put behind the walk while it goes on was put after it began.
                 end = end.min(segment.end());
                 from = segment.detach_slice(from, Cause::Cleared, &mut delivery.out);
                 self.engine.give_back(&mut delivery.out);
+                segment.tidy(&mut delivery.out);
                 drop(segment);
             }
         }
@@ -186,7 +183,16 @@ where
                 let now = self.now_in(&segment);
                 more = segment.expire(now, SLICE, &mut delivery.out);
                 self.engine.give_back(&mut delivery.out);
-                drop(segment);
+                segment.tidy(&mut delivery.out);
+            }
+            stripe.lock().seal();
+        }
+        epoch::domain().grace(epoch::Grace::Wait);
+        for stripe in self.engine.stripes() {
+            let mut more = true;
+            while more {
+                let mut delivery = self.delivery();
+                more = stripe.lock().reclaim_slice(&mut delivery.out);
             }
         }
     }
@@ -199,7 +205,7 @@ pub struct Iter<'a, K, V, S = ahash::RandomState> {
     stripe: usize,
     /// The slot in it to go on from.
     from: usize,
-    slice: std::vec::IntoIter<Held<'a, K, V, S>>,
+    slice: std::vec::IntoIter<(K, V)>,
 }
 
 impl<K, V, S> Iterator for Iter<'_, K, V, S>
@@ -211,19 +217,21 @@ where
 
     fn next(&mut self) -> Option<(K, V)> {
         loop {
-            if let Some(held) = self.slice.next() {
-                return held.get().map(|entry| (entry.key.clone(), entry.value.clone()));
+            if let Some(pair) = self.slice.next() {
+                return Some(pair);
             }
+            let pin = epoch::pin();
             let segment = self.cache.engine.stripe(self.stripe)?.lock();
             let now = self.cache.now_in(&segment);
-            let (slice, next) = segment.slice(self.from, SLICE, now);
+            let (slice, next) = segment.slice(self.from, SLICE, now, pin.guard());
             self.from = next;
             if next == segment.end() {
                 (self.stripe, self.from) = (self.stripe + 1, 0);
             }
             drop(segment);
-            let hold = |found: Found<K, V>| self.cache.hold(Some(found.entry));
-            self.slice = slice.into_iter().map(hold).collect::<Vec<_>>().into_iter();
+            let pairs =
+                slice.iter().map(|found| (found.entry.key.clone(), found.entry.value.clone()));
+            self.slice = pairs.collect::<Vec<_>>().into_iter();
         }
     }
 }

@@ -7,14 +7,21 @@ use std::time::Duration;
 
 #[cfg(cachette_loom)]
 pub(crate) use loom::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    },
     thread,
 };
 #[cfg(not(cachette_loom))]
 pub(crate) use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::OnceLock,
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    },
     thread,
 };
+
+pub(crate) use std::sync::atomic::compiler_fence;
 
 // The same in a model: loom's own `Arc` can neither hold a `dyn`, nor be a receiver, nor make a `Waker`.
 pub(crate) use std::sync::{Arc, Weak};
@@ -37,6 +44,10 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Writing one key: put and delete.
 
-use crate::cache::{Cache, Held};
-use crate::engine::{Entry, Lifetime, Outgoing, When, Write, Written};
+use crate::cache::Cache;
+use crate::engine::epoch::{self, Guard};
+use crate::engine::{Entry, Found, Lifetime, Outgoing, When, Write, Written};
 use crate::error::Refused;
 use crate::load::Ticket;
 use crate::observe::{Cause, Tally};
-use crate::sync::Arc;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -27,18 +27,19 @@ where
     S: BuildHasher,
 {
     /// Weighs an entry, decides how long it lives, and publishes it if it may be.
-    pub(crate) fn write(
-        &self,
-        entry: Arc<Entry<K, V>>,
+    pub(crate) fn write<'p>(
+        &'p self,
+        entry: Entry<K, V>,
         hash: u64,
         ttl: Ttl,
-        when: When<'_, K, V, Ticket<K, V>>,
-        out: &mut Outgoing<K, V, Ticket<K, V>>,
-    ) -> Written<K, V> {
+        when: When<'p, Ticket<V>>,
+        guard: Option<Guard<'p>>,
+        out: &mut Outgoing<K, V, Ticket<V>>,
+    ) -> Written<'p, K, V> {
         let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(&entry.key, &entry.value));
         let lifetime: Lifetime = self.lifetime(hash, &entry, ttl);
-        let written =
-            self.engine.write(Write { entry, hash, weight, lifetime, when }, &|| self.now(), out);
+        let write = Write { entry, hash, weight, lifetime, when, guard };
+        let written = self.engine.write(write, &|| self.now(), out);
         if let Written::Refused { .. } = written {
             self.recorder.count(Tally::Removed(Cause::Refused));
         }
@@ -46,25 +47,36 @@ where
     }
 
     /// Publishes a pair whatever the key has, and tells the listener if it is refused.
-    pub(crate) fn store(&self, key: K, value: V, ttl: Ttl) -> Held<'_, K, V, S> {
+    /// What it replaces is shown to who has a guard.
+    pub(crate) fn store<'p>(
+        &'p self,
+        key: K,
+        value: V,
+        ttl: Ttl,
+        guard: Option<Guard<'p>>,
+    ) -> Option<Found<'p, K, V>> {
         let hash = self.hash(&key);
-        let entry = Arc::new(Entry { key, value });
+        let entry = Entry { key, value };
         let mut delivery = self.delivery();
-        match self.write(entry, hash, ttl, When::Always, &mut delivery.out) {
-            Written::Stored { old } => self.hold(old),
+        match self.write(entry, hash, ttl, When::Always, guard, &mut delivery.out) {
+            Written::Stored { old, .. } => old,
             Written::NotMet { entry } | Written::Refused { entry, .. } => {
-                self.refuse(&entry);
-                self.hold(None)
+                self.refuse(entry);
+                None
             }
         }
     }
 
-    /// Tells the listener that an entry never got in.
-    pub(crate) fn refuse(&self, entry: &Entry<K, V>) {
-        if let Some(listener) = &self.listener {
-            let told = || listener(&entry.key, &entry.value, Cause::Refused);
-            self.contain(Tally::ListenerPanics, told);
-        }
+    /// Tells the listener of an entry that never got in, and drops it.
+    pub(crate) fn refuse(&self, entry: Entry<K, V>) {
+        self.tell(&entry, Cause::Refused);
+        self.contain(Tally::DropPanics, || drop(entry));
+    }
+
+    /// The value of an entry that never got in; its key is dropped.
+    pub(crate) fn value_of(&self, Entry { key, value }: Entry<K, V>) -> V {
+        self.contain(Tally::DropPanics, || drop(key));
+        value
     }
 
     /// Gives a key a value, replacing the one it has. A use of the entry.
@@ -82,7 +94,7 @@ where
     /// ```
     #[doc(alias = "insert", alias = "set")]
     pub fn put(&self, key: K, value: V) {
-        self.store(key, value, Ttl::Configured);
+        self.store(key, value, Ttl::Configured, None);
     }
 
     /// As [`put`](Self::put), but the entry lives for `ttl`, whatever the cache's own time to live.
@@ -98,7 +110,7 @@ where
     /// assert!(cache.time_to_live_of("token").unwrap() <= Duration::from_secs(60));
     /// ```
     pub fn put_with_ttl(&self, key: K, value: V, ttl: Duration) {
-        self.store(key, value, Ttl::Of(ttl));
+        self.store(key, value, Ttl::Of(ttl), None);
     }
 
     /// As [`put`](Self::put), but what is refused comes back, with the reason.
@@ -118,11 +130,10 @@ where
     /// ```
     pub fn try_put(&self, key: K, value: V) -> Result<(), Refused<K, V>> {
         let hash = self.hash(&key);
-        let entry = Arc::new(Entry { key, value });
+        let entry = Entry { key, value };
         let mut delivery = self.delivery();
-        match self.write(entry, hash, Ttl::Configured, When::Always, &mut delivery.out) {
-            Written::Refused { entry, reason } => {
-                let Entry { key, value } = unpublished(entry);
+        match self.write(entry, hash, Ttl::Configured, When::Always, None, &mut delivery.out) {
+            Written::Refused { entry: Entry { key, value }, reason } => {
                 Err(Refused { key, value, reason })
             }
             Written::Stored { .. } | Written::NotMet { .. } => Ok(()),
@@ -144,7 +155,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.remove(key).get().is_some()
+        self.remove(key, None).0
     }
 
     /// Deletes a key's entry and returns a clone of its value. Otherwise as [`delete`](Self::delete).
@@ -161,10 +172,12 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        self.remove(key).value().cloned()
+        let pin = epoch::pin();
+        self.remove(key, Some(pin.guard())).1.map(|found| found.entry.value.clone())
     }
 
-    fn remove<Q>(&self, key: &Q) -> Held<'_, K, V, S>
+    /// Deletes a key's entry: whether it had a live one, and that one, for who has a guard.
+    fn remove<'p, Q>(&'p self, key: &Q, guard: Option<Guard<'p>>) -> (bool, Option<Found<'p, K, V>>)
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -173,19 +186,14 @@ where
         let mut segment = self.engine.lock(hash);
         let now = self.now_in(&segment);
         let slot = segment.find(hash, key);
-        segment.pending.fence(hash, key, &mut delivery.out);
+        segment.pending().fence(hash, key, &mut delivery.out);
         let live = slot.filter(|&slot| !segment.is_dead(slot, now));
-        let entry = live.and_then(|slot| segment.entry(slot).map(Arc::clone));
+        let found = live.zip(guard).and_then(|(slot, guard)| segment.found(slot, guard));
         if let Some(slot) = slot {
             let cause = if live.is_some() { Cause::Deleted } else { Cause::Expired };
             segment.detach(slot, cause, &mut delivery.out);
         }
         self.finish(segment, now, &mut delivery.out);
-        self.hold(entry)
+        (live.is_some(), found)
     }
-}
-
-/// The pair in an entry that was never published: no one else has it.
-pub(crate) fn unpublished<K, V>(entry: Arc<Entry<K, V>>) -> Entry<K, V> {
-    Arc::into_inner(entry).unwrap_or_else(|| unreachable!("it was never published"))
 }

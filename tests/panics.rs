@@ -38,6 +38,9 @@ fn inject(op: &Op, hook: Hook, nth: usize, mask: u64, whose: Whose) -> bool {
     let world = World::new(mask);
     arm(hook, nth, || std::panic::panic_any(ON_PURPOSE));
     let outcome = catch_unwind(AssertUnwindSafe(|| op.1(&world)));
+    if let Hook::DropValue | Hook::DropKey = hook {
+        world.settle();
+    }
     let fired = disarm();
     let place = format!("{hook:?} call {nth} of {:?}, hash mask {mask:x}", op.0);
     match whose {
@@ -209,7 +212,10 @@ fn c5_what_a_caught_panic_carries_may_panic_when_dropped() {
     for hook in [Hook::Listener, Hook::Remove, Hook::DropValue] {
         let world = World::new(u64::MAX);
         arm(hook, 0, || std::panic::panic_any(Bomb));
-        let outcome = catch_unwind(AssertUnwindSafe(|| world.cache.clear()));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            world.cache.clear();
+            world.settle();
+        }));
         assert!(outcome.is_ok(), "{hook:?}");
         assert!(disarm());
         world.assert_sound();
@@ -227,6 +233,7 @@ fn c5_a_closure_and_the_drop_of_what_it_saw_may_both_panic() {
             std::panic::panic_any(ON_PURPOSE);
         })
     }));
+    world.settle();
     assert!(outcome.is_err() && disarm());
     assert_eq!(world.cache.stats().drop_panics, 1);
     world.assert_sound();

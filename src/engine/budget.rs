@@ -41,6 +41,7 @@ impl Budget {
         }
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity.load(Ordering::Acquire)
     }
@@ -61,6 +62,7 @@ impl Budget {
     }
 
     /// An empty reservation.
+    #[inline]
     pub(crate) fn reservation(&self) -> Reservation<'_> {
         Reservation { budget: self, amount: 0 }
     }
@@ -90,11 +92,13 @@ impl Reservation<'_> {
     }
 
     /// Takes over the weight of an entry that has just left.
+    #[inline]
     pub(crate) fn keep(&mut self, weight: u64) {
         self.amount += weight;
     }
 
     /// Gives everything back.
+    #[inline]
     pub(crate) fn release(&mut self) {
         if self.amount != 0 {
             self.budget.free.fetch_add(self.amount, Ordering::AcqRel);
@@ -113,6 +117,7 @@ impl Reservation<'_> {
 
     /// Turns the reservation, and `old` that is about to leave, into `new` that is about to be published. Says no, and
     /// changes nothing, if the budget has not that much.
+    #[inline]
     pub(crate) fn exchange(&mut self, old: u64, new: u64) -> bool {
         let give = self.amount + old;
         let free = &self.budget.free;
@@ -133,6 +138,7 @@ impl Reservation<'_> {
 }
 
 impl Drop for Reservation<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.release();
     }

@@ -1,26 +1,32 @@
-//! When each entry of a segment expires, and the wheel that finds those that have.
+//! When each entry of a segment expires.
 //!
 //! **Problem.** An entry may have two deadlines: a hard one that writers set (time to live) and an idle one that readers push
-//! back (time to idle); the earlier kills. A reader must not pay for moving the entry through the wheel at every read.
+//! back (time to idle); the earlier kills. Readers look at both at every hit, without a lock, and push one back; they must
+//! not pay for moving the entry through the wheel, nor undo what a writer has just decided.
 //!
 //! ```text
-//!   read ──► idle deadline: +30 s          (a word, nothing else)
+//!   reader ──► idle deadline: +30 s        one word, changed only from the value that was checked
 //!   wheel:   still fires at the old one ──► looks at the word ──► not yet: goes back in, at the new one
 //! ```
 //!
 //! **Invariants**
 //!
-//! 1. A slot with a deadline is in the wheel, at or before its earlier deadline; a slot without one is not.
+//! 1. A full slot with a deadline is in the wheel, at or before its earlier deadline; one without is not.
 //! 2. `expired` never names a slot before its deadline.
+//! 3. The words of a slot stay as they are when its entry leaves, until the next entry comes: who found the one that left
+//!    must still see when it would have expired.
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `set`, `get`, `postpone`, `clear` | O(1) |
+//! | `set`, `get`, `postpone`, `cancel` | O(1) |
 //! | `expired` | O(1) a unit of its budget |
+//! | memory | nothing until the first deadline; then 16 bytes a slot, and the wheel's 16 |
 
-use crate::engine::slab::{Column, Slot};
-use crate::engine::wheel::Wheel;
-use crate::time::NEVER;
+use crate::engine::slab::Slot;
+use crate::engine::slab::chunks::Chunks;
+use crate::engine::wheel::{TICK, Wheel};
+use crate::sync::{AtomicU64, Ordering};
+use crate::time::{NEVER, Timer};
 
 /// The two deadlines of an entry, in nanoseconds on the cache's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,65 +46,99 @@ impl Deadline {
     }
 }
 
+/// Both words of a slot, side by side: one cache line.
+struct Words {
+    hard: AtomicU64,
+    idle: AtomicU64,
+}
+
+impl Words {
+    const fn never() -> Self {
+        Self { hard: AtomicU64::new(NEVER), idle: AtomicU64::new(NEVER) }
+    }
+}
+
+/// The deadlines of a segment's slots, as readers see them.
 pub(crate) struct Deadlines {
-    column: Column<Deadline>,
-    wheel: Wheel,
+    words: Chunks<Words>,
 }
 
 impl Deadlines {
-    pub(crate) fn new(now: u64) -> Self {
-        Self { column: Column::new(), wheel: Wheel::new(now) }
+    pub(crate) fn new() -> Self {
+        Self { words: Chunks::new(10) }
     }
 
+    /// False if no slot has ever had a deadline.
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        !self.words.is_empty()
+    }
+
+    #[inline]
     pub(crate) fn get(&self, slot: Slot) -> Deadline {
-        self.column.get(slot.index()).copied().unwrap_or(Deadline::NEVER)
+        self.words.get(slot.index()).map_or(Deadline::NEVER, |words| Deadline {
+            hard: words.hard.load(Ordering::Acquire),
+            idle: words.idle.load(Ordering::Acquire),
+        })
     }
 
-    pub(crate) fn set(&mut self, slot: Slot, deadline: Deadline) {
-        self.column.reach(slot.index(), &Deadline::NEVER);
-        self.column[slot] = deadline;
+    fn store(&self, slot: Slot, deadline: Deadline) {
+        let words = self.words.reach(slot.index(), Words::never);
+        words.hard.store(deadline.hard, Ordering::Release);
+        words.idle.store(deadline.idle, Ordering::Release);
+    }
+
+    /// For a reader: true if the slot's deadline is yet to come. Pushes the idle deadline back to `idle` from now, in steps of
+    /// at least a tick and a 64th of it, so that a busy key is not written to at every read: it may end early by that much,
+    /// never late.
+    #[inline(never)]
+    pub(crate) fn outlive(&self, slot: Slot, timer: Timer<'_>, idle: u64) -> bool {
+        let deadline = self.get(slot);
+        let earlier = deadline.earlier();
+        if earlier == NEVER {
+            return true;
+        }
+        let Some(now) = timer.before(earlier) else { return false };
+        // Without a time to idle, an idle deadline is a per-entry rule's own, and not this one's to move.
+        if idle != NEVER && deadline.idle != NEVER {
+            let fresh = now.saturating_add(idle);
+            if fresh.saturating_sub(deadline.idle) >= (idle / 64).max(TICK) {
+                self.push_back(slot, deadline.idle, fresh);
+            }
+        }
+        true
+    }
+
+    /// Moves the idle deadline from the value that was checked, if it is still that.
+    fn push_back(&self, slot: Slot, from: u64, to: u64) {
+        if let Some(words) = self.words.get(slot.index()) {
+            // If another has moved it, that one's word holds.
+            let _ = words.idle.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives a full slot its deadlines, and the wheel the earlier.
+    pub(crate) fn set(&self, wheel: &mut Wheel, slot: Slot, deadline: Deadline) {
+        self.store(slot, deadline);
         if deadline.earlier() == NEVER {
-            self.wheel.cancel(slot);
+            wheel.cancel(slot);
         } else {
-            self.wheel.reschedule(slot, deadline.earlier());
+            wheel.reschedule(slot, deadline.earlier());
         }
     }
 
-    /// Moves the idle deadline alone. A later one leaves the wheel as it is.
-    pub(crate) fn postpone(&mut self, slot: Slot, idle: u64) {
-        let was = self.get(slot);
-        let deadline = Deadline { idle, ..was };
-        if deadline.earlier() < was.earlier() {
-            self.set(slot, deadline);
-        } else {
-            self.column.reach(slot.index(), &Deadline::NEVER);
-            self.column[slot] = deadline;
-        }
-    }
-
-    pub(crate) fn clear(&mut self, slot: Slot) {
-        if self.get(slot) != Deadline::NEVER {
-            self.set(slot, Deadline::NEVER);
-        }
-    }
-
-    /// A slot whose deadline has come, if the budget lasts to find one. It stays as it is until it is cleared or set again.
-    pub(crate) fn expired(&mut self, now: u64, budget: &mut usize) -> Option<Slot> {
-        while let Some(slot) = self.wheel.advance(now, budget) {
+    /// A slot whose deadline has come, if the budget lasts to find one. It stays as it is until it is cancelled or set again.
+    pub(crate) fn expired(&self, wheel: &mut Wheel, now: u64, budget: &mut usize) -> Option<Slot> {
+        while let Some(slot) = wheel.advance(now, budget) {
             let earlier = self.get(slot).earlier();
             if earlier <= now {
                 return Some(slot);
             }
             if earlier != NEVER {
-                self.wheel.schedule(slot, earlier);
+                wheel.schedule(slot, earlier);
             }
         }
         None
-    }
-
-    #[cfg(test)]
-    pub(crate) fn assert_valid(&self) {
-        self.wheel.assert_valid();
     }
 }
 
@@ -108,83 +148,86 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn due(deadlines: &mut Deadlines, now: u64) -> Vec<usize> {
-        let mut found = Vec::new();
-        while let Some(slot) = deadlines.expired(now, &mut 1000) {
-            deadlines.clear(slot);
-            found.push(slot.index());
+    struct Both(Deadlines, Wheel);
+
+    impl Both {
+        fn new() -> Self {
+            Self(Deadlines::new(), Wheel::new(0))
         }
-        found.sort_unstable();
-        found
+
+        fn set(&mut self, slot: usize, hard: u64, idle: u64) {
+            self.0.set(&mut self.1, Slot::new(slot), Deadline { hard, idle });
+        }
+
+        fn push_back(&self, slot: usize, to: u64) {
+            let slot = Slot::new(slot);
+            self.0.push_back(slot, self.0.get(slot).idle, to);
+        }
+
+        fn due(&mut self, now: u64) -> Vec<usize> {
+            let mut found = Vec::new();
+            while let Some(slot) = self.0.expired(&mut self.1, now, &mut 1000) {
+                self.1.cancel(slot);
+                found.push(slot.index());
+            }
+            found.sort_unstable();
+            found
+        }
     }
 
     #[test]
     fn the_earlier_of_two_kills() {
-        let mut deadlines = Deadlines::new(0);
-        deadlines.set(Slot::new(0), Deadline { hard: 9 * SECOND, idle: 2 * SECOND });
-        deadlines.set(Slot::new(1), Deadline { hard: 2 * SECOND, idle: NEVER });
-        deadlines.set(Slot::new(2), Deadline::NEVER);
-        assert_eq!(deadlines.get(Slot::new(0)).earlier(), 2 * SECOND);
-        assert_eq!(due(&mut deadlines, 2 * SECOND - 1), []);
-        assert_eq!(due(&mut deadlines, 3 * SECOND), [0, 1]);
-        assert_eq!(due(&mut deadlines, u64::MAX - 1), []);
+        let mut both = Both::new();
+        both.set(0, 9 * SECOND, 2 * SECOND);
+        both.set(1, 2 * SECOND, NEVER);
+        both.set(2, NEVER, NEVER);
+        assert_eq!(both.0.get(Slot::new(0)).earlier(), 2 * SECOND);
+        assert_eq!(both.due(2 * SECOND - 1), []);
+        assert_eq!(both.due(3 * SECOND), [0, 1]);
+        assert_eq!(both.due(u64::MAX - 1), []);
     }
 
     #[test]
     fn a_reader_postpones_and_the_wheel_comes_back() {
-        let mut deadlines = Deadlines::new(0);
-        let slot = Slot::new(0);
-        deadlines.set(slot, Deadline { hard: 9 * SECOND, idle: 2 * SECOND });
-        deadlines.postpone(slot, 5 * SECOND);
-        assert_eq!(due(&mut deadlines, 4 * SECOND), []);
-        deadlines.postpone(slot, 20 * SECOND);
-        assert_eq!(due(&mut deadlines, 8 * SECOND), []);
-        assert_eq!(due(&mut deadlines, 10 * SECOND), [0]);
+        let mut both = Both::new();
+        both.set(0, 9 * SECOND, 2 * SECOND);
+        both.push_back(0, 5 * SECOND);
+        assert_eq!(both.due(4 * SECOND), []);
+        both.push_back(0, 20 * SECOND);
+        assert_eq!(both.due(8 * SECOND), []);
+        assert_eq!(both.due(10 * SECOND), [0]);
     }
 
     #[test]
-    fn an_idle_deadline_may_also_come_sooner() {
-        let mut deadlines = Deadlines::new(0);
-        let slot = Slot::new(0);
-        deadlines.set(slot, Deadline { hard: NEVER, idle: 50 * SECOND });
-        deadlines.postpone(slot, 2 * SECOND);
-        assert_eq!(due(&mut deadlines, 3 * SECOND), [0]);
+    fn a_reader_undoes_no_writer() {
+        let mut both = Both::new();
+        both.set(0, NEVER, 2 * SECOND);
+        let seen = both.0.get(Slot::new(0)).idle;
+        both.set(0, SECOND, NEVER);
+        both.0.push_back(Slot::new(0), seen, 50 * SECOND);
+        assert_eq!(both.0.get(Slot::new(0)), Deadline { hard: SECOND, idle: NEVER });
     }
 
     #[test]
     fn an_entry_made_permanent_is_never_found() {
-        let mut deadlines = Deadlines::new(0);
-        let slot = Slot::new(0);
-        deadlines.set(slot, Deadline { hard: SECOND, idle: NEVER });
-        deadlines.set(slot, Deadline::NEVER);
-        assert_eq!(due(&mut deadlines, 100 * SECOND), []);
-        deadlines.set(slot, Deadline { hard: NEVER, idle: 200 * SECOND });
-        deadlines.postpone(slot, NEVER);
-        assert_eq!(due(&mut deadlines, 1000 * SECOND), []);
-    }
-
-    #[test]
-    fn what_is_cleared_costs_nothing_more() {
-        let mut deadlines = Deadlines::new(0);
-        let slot = Slot::new(0);
-        deadlines.set(slot, Deadline { hard: SECOND, idle: NEVER });
-        deadlines.clear(slot);
-        deadlines.clear(Slot::new(1));
-        assert_eq!(deadlines.get(slot), Deadline::NEVER);
-        let mut budget = 1;
-        assert_eq!(deadlines.expired(2 * SECOND, &mut budget), None);
-        assert_eq!(budget, 1);
+        let mut both = Both::new();
+        both.set(0, SECOND, NEVER);
+        both.set(0, NEVER, NEVER);
+        assert_eq!(both.due(100 * SECOND), []);
+        both.set(0, NEVER, 200 * SECOND);
+        both.push_back(0, NEVER);
+        assert_eq!(both.due(1000 * SECOND), []);
     }
 
     #[test]
     fn the_budget_bounds_the_work() {
-        let mut deadlines = Deadlines::new(0);
+        let mut both = Both::new();
         for slot in 0..100 {
-            deadlines.set(Slot::new(slot), Deadline { hard: SECOND, idle: SECOND });
+            both.set(slot, SECOND, SECOND);
         }
         let mut budget = 1;
         let mut found = 0;
-        while deadlines.expired(2 * SECOND, &mut budget).is_some() {
+        while both.0.expired(&mut both.1, 2 * SECOND, &mut budget).is_some() {
             found += 1;
         }
         assert!(found <= 1);

@@ -6,17 +6,69 @@
 
 use crate::caught::caught;
 use crate::observe::Cause;
-use crate::policy::{EvictionPolicy, Hears, HitCounters, Lru, Meta, Slot, Victim};
+use crate::policy::{Counts, EvictionPolicy, Hears, HitCounters, Lru, Meta, Slot, Victim};
 use crate::sync::Arc;
 
 /// Makes a policy for a segment.
 pub(crate) type Make = Arc<dyn Fn() -> Box<dyn EvictionPolicy> + Send + Sync>;
 
+/// How readers tell a policy of hits and misses, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ears(u32);
+
+impl Ears {
+    /// Through the ring.
+    const IN_ORDER: u32 = 1 << 8;
+    /// Through the ring, but not twice in a row.
+    const RECENCY: u32 = 1 << 9;
+    const MISSES: u32 = 1 << 10;
+
+    fn of(policy: &dyn EvictionPolicy, hears: Hears) -> Self {
+        let hits = match hears {
+            Hears::Nothing => 0,
+            Hears::Counter(max) => u32::from(max),
+            Hears::InOrder => Self::IN_ORDER,
+            Hears::Recency => Self::RECENCY,
+        };
+        Self(hits | if policy.hears_misses() { Self::MISSES } else { 0 })
+    }
+
+    pub(crate) const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
+    pub(crate) const fn word(self) -> u32 {
+        self.0
+    }
+
+    /// Where an entry's counter stops: at 0 if the policy does not hear by counters.
+    #[inline]
+    pub(crate) const fn counter(self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+
+    #[inline]
+    pub(crate) const fn by_ring(self) -> bool {
+        self.0 & (Self::IN_ORDER | Self::RECENCY) != 0
+    }
+
+    #[inline]
+    pub(crate) const fn recency(self) -> bool {
+        self.0 & Self::RECENCY != 0
+    }
+
+    #[inline]
+    pub(crate) const fn misses(self) -> bool {
+        self.0 & Self::MISSES != 0
+    }
+}
+
 pub(crate) struct Guarded {
     policy: Box<dyn EvictionPolicy>,
     make: Make,
     hears: Hears,
-    counters: HitCounters<'static>,
+    /// The same, and whether it hears of misses, in a word that readers can load.
+    ears: Ears,
     share: u64,
     broken: bool,
     panics: u64,
@@ -27,7 +79,13 @@ impl Guarded {
         let mut policy = make();
         policy.resize(share);
         let hears = policy.hears();
-        Self { policy, make, hears, counters: counters(hears), share, broken: false, panics: 0 }
+        let ears = Ears::of(&*policy, hears);
+        Self { policy, make, hears, ears, share, broken: false, panics: 0 }
+    }
+
+    /// How the policy hears.
+    pub(crate) const fn ears(&self) -> Ears {
+        self.ears
     }
 
     /// How often it has panicked.
@@ -36,50 +94,54 @@ impl Guarded {
     }
 
     /// True after a panic, until mended.
+    #[inline]
     pub(crate) const fn is_broken(&self) -> bool {
         self.broken
     }
 
     pub(crate) fn resize(&mut self, share: u64) {
         self.share = share;
-        self.call(|policy, _| policy.resize(share));
+        self.call(|policy| policy.resize(share));
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, slot: Slot, meta: &Meta) {
-        self.call(|policy, _| policy.insert(slot, meta));
+        self.call(|policy| policy.insert(slot, meta));
     }
 
+    #[inline]
     pub(crate) fn update(&mut self, slot: Slot, meta: &Meta) {
-        self.call(|policy, _| policy.update(slot, meta));
+        self.call(|policy| policy.update(slot, meta));
     }
 
     pub(crate) fn reschedule(&mut self, slot: Slot, meta: &Meta) {
-        self.call(|policy, _| policy.reschedule(slot, meta));
+        self.call(|policy| policy.reschedule(slot, meta));
     }
 
+    #[inline]
+    pub(crate) fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
+        self.call(|policy| policy.relocate(from, to, meta));
+    }
+
+    #[inline]
     pub(crate) fn remove(&mut self, slot: Slot, cause: Cause) {
-        if let Hears::Counter(_) = self.hears {
-            self.counters.set(slot, 0);
-        }
-        self.call(|policy, _| policy.remove(slot, cause));
+        self.call(|policy| policy.remove(slot, cause));
     }
 
-    /// An entry of the policy's was read.
-    pub(crate) fn hit(&mut self, slot: Slot) {
-        match self.hears {
-            Hears::Nothing => {}
-            Hears::Counter(_) => self.counters.record(slot),
-            Hears::InOrder | Hears::Recency => self.call(|policy, _| policy.hit(slot)),
-        }
+    /// Entries of the policy's were read, in this order.
+    pub(crate) fn hits(&mut self, slots: impl Iterator<Item = Slot>) {
+        self.call(|policy| slots.for_each(|slot| policy.hit(slot)));
     }
 
     pub(crate) fn miss(&mut self, hash: u64) {
-        self.call(|policy, _| policy.miss(hash));
+        self.call(|policy| policy.miss(hash));
     }
 
-    pub(crate) fn victim(&mut self, newcomer: Option<&Meta>) -> Victim {
+    #[inline]
+    pub(crate) fn victim(&mut self, newcomer: Option<&Meta>, counts: &dyn Counts) -> Victim {
+        let max = if let Hears::Counter(max) = self.hears { max } else { 0 };
         let mut victim = Victim::None;
-        self.call(|policy, counters| victim = policy.victim(newcomer, counters));
+        self.call(|policy| victim = policy.victim(newcomer, &mut HitCounters::view(counts, max)));
         victim
     }
 
@@ -103,22 +165,23 @@ impl Guarded {
             policy.resize(share);
             residents.for_each(|(slot, meta)| policy.insert(slot, &meta));
             let hears = policy.hears();
-            fresh = Some((policy, hears));
+            let ears = Ears::of(&*policy, hears);
+            fresh = Some((policy, hears, ears));
         });
-        let Some((fresh, hears)) = fresh else { return false };
+        let Some((fresh, hears, ears)) = fresh else { return false };
         // The old one's destructor is as little to be trusted as the rest of it.
         let old = std::mem::replace(&mut self.policy, fresh);
         caught(|| drop(old));
-        self.hears = hears;
-        self.counters = counters(self.hears);
+        (self.hears, self.ears) = (hears, ears);
         self.broken = false;
         true
     }
 
-    fn call(&mut self, f: impl FnOnce(&mut dyn EvictionPolicy, &mut HitCounters<'_>)) {
+    #[inline]
+    fn call(&mut self, f: impl FnOnce(&mut dyn EvictionPolicy)) {
         if !self.broken {
-            let (policy, counters) = (&mut *self.policy, &mut self.counters);
-            self.broken = caught(|| f(policy, counters));
+            let policy = &mut *self.policy;
+            self.broken = caught(|| f(policy));
             self.panics += u64::from(self.broken);
         }
     }
@@ -129,6 +192,20 @@ impl Guarded {
     }
 }
 
-fn counters(hears: Hears) -> HitCounters<'static> {
-    HitCounters::new(if let Hears::Counter(max) = hears { max } else { 0 })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_says_how_a_policy_hears() {
+        use crate::policy::Fifo;
+
+        let ears = |hears| Ears::from_word(Ears::of(&Fifo::new(), hears).word());
+        let seen = |ears: Ears| (ears.counter(), ears.by_ring(), ears.recency(), ears.misses());
+        assert_eq!(seen(ears(Hears::Nothing)), (0, false, false, false));
+        assert_eq!(seen(ears(Hears::Counter(255))), (255, false, false, false));
+        assert_eq!(seen(ears(Hears::InOrder)), (0, true, false, false));
+        assert_eq!(seen(ears(Hears::Recency)), (0, true, true, false));
+        assert!(Ears::from_word(Ears::MISSES).misses());
+    }
 }

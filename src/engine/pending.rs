@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn marks() -> (Pending<&'static str, u32>, Outgoing<&'static str, (), u32>) {
-        (Pending::new(), Outgoing::new())
+        (Pending::new(), Outgoing::new(false))
     }
 
     #[test]

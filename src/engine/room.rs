@@ -19,14 +19,13 @@
 //! 3. Keys are compared before anything is changed: a panic in `Eq` changes nothing.
 
 use super::budget::Reservation;
-use super::segment::{Entry, Segment};
-use super::slab::Slot;
-use super::stripe::Locked;
+use super::epoch::Guard;
+use super::segment::Segment;
+use super::slab::{Entry, Found, Slot};
 use super::{Deadline, Engine, IN_PASSING, Outgoing, SLICE, Stripe};
 use crate::error::Reason;
 use crate::observe::Cause;
 use crate::policy::{Meta, Victim};
-use crate::sync::Arc;
 use crate::time::NEVER;
 use std::cmp::Reverse;
 
@@ -53,41 +52,43 @@ impl Lifetime {
 }
 
 /// The condition under which a write takes effect, judged in the critical section that publishes it.
-pub(crate) enum When<'a, K, V, F> {
+pub(crate) enum When<'a, F> {
     Always,
     /// The key has no live entry.
     Absent,
-    /// The key's entry, or its absence, is still this one.
-    Current(Option<&'a Arc<Entry<K, V>>>),
+    /// The key's entry, or its absence, is still this one. The caller keeps the slot from being used again.
+    Current(Option<Slot>),
     /// This load's mark is still there.
     Load(&'a F),
 }
 
 /// A write to be done.
 pub(crate) struct Write<'a, K, V, F> {
-    pub(crate) entry: Arc<Entry<K, V>>,
+    pub(crate) entry: Entry<K, V>,
     pub(crate) hash: u64,
     pub(crate) weight: u64,
     pub(crate) lifetime: Lifetime,
-    pub(crate) when: When<'a, K, V, F>,
+    pub(crate) when: When<'a, F>,
+    /// If the caller wants to see what is replaced.
+    pub(crate) guard: Option<Guard<'a>>,
 }
 
 /// How a write ended. What was not stored comes back.
-pub(crate) enum Written<K, V> {
-    /// It is resident, or its deadline had passed at once. `old` is the live value it replaced.
-    Stored { old: Option<Arc<Entry<K, V>>> },
+pub(crate) enum Written<'p, K, V> {
+    /// It is resident, or its deadline had passed at once. For who has a guard: the live entry it replaced, and itself.
+    Stored { old: Option<Found<'p, K, V>>, new: Option<Found<'p, K, V>> },
     /// Its condition did not hold.
-    NotMet { entry: Arc<Entry<K, V>> },
+    NotMet { entry: Entry<K, V> },
     /// There is no room for it. The key's old value is gone: it was out of date.
-    Refused { entry: Arc<Entry<K, V>>, reason: Reason },
+    Refused { entry: Entry<K, V>, reason: Reason },
 }
 
 /// What to do next about a write.
-enum Step<K, V> {
-    Done(Written<K, V>),
+enum Step<'p, K, V> {
+    Done(Written<'p, K, V>),
     /// So much is missing, and home gives up no more. The write comes back.
     Short {
-        entry: Arc<Entry<K, V>>,
+        entry: Entry<K, V>,
         missing: u64,
         ask: Ask,
     },
@@ -116,16 +117,17 @@ const WALKS: usize = 3;
 
 impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
     /// Publishes a write if its condition holds and room can be made for it.
-    pub(crate) fn write(
-        &self,
-        write: Write<'_, K, V, F>,
+    pub(crate) fn write<'p>(
+        &'p self,
+        write: Write<'p, K, V, F>,
         clock: &dyn Fn() -> u64,
         out: &mut Outgoing<K, V, F>,
-    ) -> Written<K, V> {
-        let Write { mut entry, hash, weight, lifetime, when } = write;
+    ) -> Written<'p, K, V> {
+        let Write { mut entry, hash, weight, lifetime, when, guard } = write;
         let mut room = self.budget.reservation();
         let mut turn = None;
-        let mut attempt = Attempt { engine: self, hash, weight, lifetime, when, last: false };
+        let mut attempt =
+            Attempt { engine: self, hash, weight, lifetime, when, guard, last: false };
         let mut asked = 0;
         loop {
             let mut segment = self.lock(hash);
@@ -133,6 +135,7 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
             // Nothing stays reserved without a lock or a turn: a heavy write would look for it in vain.
             room.keep(std::mem::take(&mut out.freed));
             room.release();
+            segment.tidy(out);
             drop(segment);
             entry = match step {
                 Step::Done(written) => return written,
@@ -176,10 +179,11 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
             }
             room.keep(std::mem::take(&mut out.freed));
         }
+        segment.tidy(out);
     }
 
     /// True if a segment has less than three quarters of its share.
-    fn is_poor(&self, segment: &Segment<K, V, F>) -> bool {
+    fn is_poor(&self, segment: &Segment<'_, K, V, F>) -> bool {
         segment.weight().saturating_mul(4) < self.share().saturating_mul(3)
     }
 
@@ -197,7 +201,10 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
         for stripe in self.stripes() {
             let mut more = true;
             while more && room.amount() < weight {
-                more = expire(&mut stripe.lock(), clock, room, out);
+                let mut segment = stripe.lock();
+                more = expire(&mut segment, clock, room, out);
+                segment.tidy(out);
+                drop(segment);
                 room.grab(weight);
             }
         }
@@ -269,16 +276,18 @@ fn squeeze<K, V, F>(
         room.grab(weight);
         for _ in 0..SLICE {
             if room.amount() >= weight || !evict(&mut segment, out) {
+                segment.tidy(out);
                 return;
             }
             room.keep(std::mem::take(&mut out.freed));
         }
+        segment.tidy(out);
     }
 }
 
 /// Takes out a slice of what has expired. True if there may be more.
 fn expire<K, V, F>(
-    segment: &mut Segment<K, V, F>,
+    segment: &mut Segment<'_, K, V, F>,
     clock: &dyn Fn() -> u64,
     room: &mut Reservation<'_>,
     out: &mut Outgoing<K, V, F>,
@@ -289,32 +298,33 @@ fn expire<K, V, F>(
 }
 
 /// Evicts the policy's victim. False if there is none.
-fn evict<K, V, F>(segment: &mut Segment<K, V, F>, out: &mut Outgoing<K, V, F>) -> bool {
+fn evict<K, V, F>(segment: &mut Segment<'_, K, V, F>, out: &mut Outgoing<K, V, F>) -> bool {
     let Victim::Entry(slot) = segment.victim(None) else { return false };
     segment.detach(slot, Cause::Evicted, out);
     true
 }
 
 /// One try at a write, under the lock of its home.
-struct Attempt<'a, K, V, F> {
-    engine: &'a Engine<K, V, F>,
+struct Attempt<'p, K, V, F> {
+    engine: &'p Engine<K, V, F>,
     hash: u64,
     weight: u64,
     lifetime: Lifetime,
-    when: When<'a, K, V, F>,
+    when: When<'p, F>,
+    guard: Option<Guard<'p>>,
     /// If there is no room now there will be none.
     last: bool,
 }
 
-impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
+impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
     fn run(
         &self,
-        segment: &mut Locked<'_, K, V, F>,
-        entry: Arc<Entry<K, V>>,
+        segment: &mut Segment<'p, K, V, F>,
+        entry: Entry<K, V>,
         clock: &dyn Fn() -> u64,
         room: &mut Reservation<'_>,
         out: &mut Outgoing<K, V, F>,
-    ) -> Step<K, V> {
+    ) -> Step<'p, K, V> {
         let now = if segment.expires() || self.lifetime.is_finite() { clock() } else { 0 };
         let slot = segment.find(self.hash, &entry.key);
         let live = slot.filter(|&slot| !segment.is_dead(slot, now));
@@ -322,7 +332,7 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
             return Step::Done(Written::NotMet { entry });
         }
         if !matches!(self.when, When::Load(_)) {
-            segment.pending.fence(self.hash, &entry.key, out);
+            segment.pending().fence(self.hash, &entry.key, out);
         }
         // From here on no key is compared.
         if let (Some(slot), None) = (slot, live) {
@@ -336,14 +346,16 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
         };
         match made {
             Room::Made => {
-                let old = live.and_then(|slot| segment.entry(slot).map(Arc::clone));
-                match live {
-                    Some(slot) => segment.replace(slot, entry, self.weight, deadline, now, out),
-                    None => segment.publish(entry, self.hash, self.weight, deadline, now),
-                }
+                let (hash, weight) = (self.hash, self.weight);
+                let old = self.see(segment, live);
+                let slot = match live {
+                    Some(slot) => segment.replace(slot, entry, hash, weight, deadline, now, out),
+                    None => segment.publish(entry, hash, weight, deadline, now),
+                };
+                let new = self.see(segment, Some(slot));
                 self.unmark(segment, out);
                 segment.expire(now, IN_PASSING, out);
-                Step::Done(Written::Stored { old })
+                Step::Done(Written::Stored { old, new })
             }
             Room::Short(ask) if !self.last => {
                 let old = live.map_or(0, |slot| segment.weight_of(slot));
@@ -353,53 +365,52 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
         }
     }
 
-    fn holds(&self, segment: &Segment<K, V, F>, live: Option<Slot>) -> bool {
+    fn holds(&self, segment: &mut Segment<'_, K, V, F>, live: Option<Slot>) -> bool {
         match self.when {
             When::Always => true,
             When::Absent => live.is_none(),
-            When::Current(expected) => {
-                let current = live.and_then(|slot| segment.entry(slot));
-                match (expected, current) {
-                    (Some(expected), Some(current)) => Arc::ptr_eq(expected, current),
-                    (expected, current) => expected.is_none() && current.is_none(),
-                }
-            }
-            When::Load(load) => segment.pending.has_load(self.hash, load),
+            When::Current(expected) => live == expected,
+            When::Load(load) => segment.pending().has_load(self.hash, load),
         }
     }
 
+    /// What is about to leave, if the caller wants to see it.
+    fn see(&self, segment: &Segment<'p, K, V, F>, slot: Option<Slot>) -> Option<Found<'p, K, V>> {
+        segment.found(slot?, self.guard?)
+    }
+
     /// The load has landed: its mark has done its work.
-    fn unmark(&self, segment: &mut Segment<K, V, F>, out: &mut Outgoing<K, V, F>) {
+    fn unmark(&self, segment: &mut Segment<'_, K, V, F>, out: &mut Outgoing<K, V, F>) {
         if let When::Load(load) = self.when {
-            segment.pending.remove_load(self.hash, load, out);
+            segment.pending().remove_load(self.hash, load, out);
         }
     }
 
     /// An entry that lives for no time replaces the old one, and is gone.
     fn stillborn(
         &self,
-        segment: &mut Segment<K, V, F>,
+        segment: &mut Segment<'p, K, V, F>,
         live: Option<Slot>,
-        entry: Arc<Entry<K, V>>,
+        entry: Entry<K, V>,
         out: &mut Outgoing<K, V, F>,
-    ) -> Written<K, V> {
-        let old = live.and_then(|slot| segment.entry(slot).map(Arc::clone));
+    ) -> Written<'p, K, V> {
+        let old = self.see(segment, live);
         if let Some(slot) = live {
             segment.detach(slot, Cause::Replaced, out);
         }
         self.unmark(segment, out);
-        out.push(entry, Cause::Expired, self.weight);
-        Written::Stored { old }
+        let new = segment.pass(entry, self.weight, self.guard, out);
+        Written::Stored { old, new }
     }
 
     /// There is no room: the old value, which is out of date, leaves all the same.
     fn refuse(
         &self,
-        segment: &mut Segment<K, V, F>,
+        segment: &mut Segment<'_, K, V, F>,
         live: Option<Slot>,
-        entry: Arc<Entry<K, V>>,
+        entry: Entry<K, V>,
         out: &mut Outgoing<K, V, F>,
-    ) -> Written<K, V> {
+    ) -> Written<'p, K, V> {
         if let Some(slot) = live {
             segment.detach(slot, Cause::Deleted, out);
         }
@@ -411,7 +422,7 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
     /// Reserves the weight of the write, less that of the entry it replaces.
     fn make_room(
         &self,
-        segment: &mut Segment<K, V, F>,
+        segment: &mut Segment<'_, K, V, F>,
         live: Option<Slot>,
         deadline: Deadline,
         now: u64,
@@ -442,7 +453,7 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
                 break;
             }
         }
-        segment.put_back();
+        segment.put_back(self.hash);
         made
     }
 
@@ -450,7 +461,7 @@ impl<K: Eq, V, F: PartialEq> Attempt<'_, K, V, F> {
     /// names it, it goes to the end of the order.
     fn evict_one(
         &self,
-        segment: &mut Segment<K, V, F>,
+        segment: &mut Segment<'_, K, V, F>,
         live: Option<Slot>,
         newcomer: Option<&Meta>,
         out: &mut Outgoing<K, V, F>,

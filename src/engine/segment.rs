@@ -1,131 +1,161 @@
-//! One stripe of the key space: everything that a writer needs, under one lock.
+//! A stripe with its lock held: everything that a writer does.
 //!
 //! **Problem.** An index, a policy, a wheel and a slab describe the same entries. They stay in step because entries come in
-//! through [`publish`](Segment::publish) alone and go out through [`detach`](Segment::detach) alone.
+//! through [`publish`](Segment::publish) and [`replace`](Segment::replace) alone, and go out through
+//! [`leave`](Segment::leave) alone.
 //!
 //! ```text
-//!   hash ─► index ─► slot ─► slab: Arc<Entry>, hash, weight
-//!                     ├────► policy: its order
-//!                     └────► deadlines: when, and the wheel
-//!   detach(slot): out of all four, into `Outgoing`, which the caller delivers and drops after the lock
+//!   hash ─► index ─► slot ─► slab: Entry                    seen by readers, without the lock
+//!                     ├────► deadlines: when
+//!                     ├────► wheel: a list for each tick    seen by writers
+//!                     ├────► hash, weight
+//!                     └────► policy: its order
+//!
+//!   detach(slot): out of the index, the wheel and the policy; the slab keeps the entry until nobody looks at it any more
 //! ```
 //!
 //! **Invariants**
 //!
-//! 1. Slab and index hold the same slots. The policy holds those of them with weight, unless it has panicked in this call.
+//! 1. Slab and index hold the same full slots. The policy holds those of them with weight, unless it has panicked in this
+//!    call.
 //! 2. `weight` is the sum of the residents' weights.
-//! 3. A published entry is never changed and never moved out: readers may hold it.
+//! 3. A slot is in the index only while it is full: what a reader finds there it may read.
+//! 4. Before a slot is used again, the policy has heard of all hits on what was in it before.
 //!
-//! Every method is called under the segment's lock and runs no user code but `Equivalent` of keys, before it changes
-//! anything.
+//! Every method runs no user code but `Equivalent` of keys, before it changes anything.
 
-use crate::engine::deadlines::{Deadline, Deadlines};
-use crate::engine::guarded::{Guarded, Make};
-use crate::engine::index::Index;
+use crate::engine::deadlines::Deadline;
+use crate::engine::epoch::Guard;
+use crate::engine::index::Code;
 use crate::engine::pending::Pending;
-use crate::engine::slab::{Slab, Slot};
-use crate::engine::{Outgoing, SLICE};
+use crate::engine::slab::{Entry, Found, Slot};
+use crate::engine::state::{InIndex, State};
+use crate::engine::stripe::{Shared, Stripe, unlocked};
+use crate::engine::wheel::Wheel;
+use crate::engine::{MutexGuard, Outgoing, SLICE};
 use crate::observe::Cause;
-use crate::policy::{Meta, Victim};
-use crate::sync::Arc;
-use crate::time::NEVER;
+use crate::policy::{Counts, Meta, Victim};
+use crate::sync::Ordering;
 use equivalent::Equivalent;
 
-/// A key and its value, immutable once published.
-pub(crate) struct Entry<K, V> {
-    pub(crate) key: K,
-    pub(crate) value: V,
+/// A stripe, locked.
+pub(crate) struct Segment<'a, K, V, F> {
+    pub(super) stripe: &'a Stripe<K, V, F>,
+    pub(super) shared: &'a Shared<K, V>,
+    pub(super) state: MutexGuard<'a, State<K, F>>,
 }
 
-pub(crate) struct Resident<K, V> {
-    pub(crate) entry: Arc<Entry<K, V>>,
-    hash: u64,
-    weight: u64,
+impl<K, V, F> Drop for Segment<'_, K, V, F> {
+    fn drop(&mut self) {
+        self.stripe.publish_weight(self.state.weight);
+        unlocked();
+    }
 }
 
-/// What a reader takes away from the lock.
-pub(crate) struct Found<K, V> {
-    pub(crate) entry: Arc<Entry<K, V>>,
-    pub(crate) slot: Slot,
-    pub(crate) deadline: Deadline,
-}
+impl<'a, K, V, F> Segment<'a, K, V, F> {
+    pub(super) fn new(stripe: &'a Stripe<K, V, F>, state: MutexGuard<'a, State<K, F>>) -> Self {
+        let mut segment = Self { stripe, shared: &stripe.shared, state };
+        segment.hear();
+        segment
+    }
 
-pub(crate) struct Segment<K, V, F> {
-    index: Index,
-    slab: Slab<Resident<K, V>>,
-    policy: Guarded,
-    /// Made when the first entry with a deadline comes: a cache that never expires anything pays nothing for it.
-    deadlines: Option<Box<Deadlines>>,
-    pub(crate) pending: Pending<K, F>,
-    weight: u64,
-    /// A resident that is out of the policy's order for a while.
-    aside: Option<Slot>,
-}
-
-impl<K, V, F> Segment<K, V, F> {
-    pub(crate) fn new(make: Make, share: u64) -> Self {
-        Self {
-            index: Index::new(),
-            slab: Slab::new(),
-            policy: Guarded::new(make, share),
-            deadlines: None,
-            pending: Pending::new(),
-            weight: 0,
-            aside: None,
+    /// Tells the policy of the hits that readers have noted.
+    #[inline]
+    pub(super) fn hear(&mut self) {
+        if !self.shared.ring.is_empty() {
+            self.drain();
         }
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.slab.len()
+    #[inline(never)]
+    fn drain(&mut self) {
+        let State { keeper, weights, policy, .. } = &mut *self.state;
+        let weighs = |slot: Slot| weights.get(slot.index()).is_none_or(|&weight| weight != 0);
+        policy.hits(self.shared.ring.drain().filter(|&slot| keeper.has(slot) && weighs(slot)));
+        self.mend_if_broken();
     }
 
-    pub(crate) const fn weight(&self) -> u64 {
-        self.weight
+    /// A read found nothing under `hash`.
+    pub(crate) fn miss(&mut self, hash: u64) {
+        self.state.policy.miss(hash);
+        self.mend_if_broken();
+    }
+
+    pub(crate) fn pending(&mut self) -> &mut Pending<K, F> {
+        &mut self.state.pending
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.keeper.len()
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.state.weight
     }
 
     /// One past the highest slot in use.
     pub(crate) fn end(&self) -> usize {
-        self.slab.end()
+        self.state.keeper.end()
     }
 
     /// True once any entry had a deadline: only then need the caller read a clock.
-    pub(crate) const fn expires(&self) -> bool {
-        self.deadlines.is_some()
+    #[inline]
+    pub(crate) fn expires(&self) -> bool {
+        self.state.wheel.is_some()
     }
 
     pub(crate) fn resize(&mut self, share: u64) {
-        self.policy.resize(share);
+        self.state.share = share;
+        self.state.policy.resize(share);
+        self.changed();
     }
 
     /// How often the policy has panicked.
-    pub(crate) const fn policy_panics(&self) -> u64 {
-        self.policy.panics()
+    pub(crate) fn policy_panics(&self) -> u64 {
+        self.state.policy.panics()
     }
 
+    #[inline]
     pub(crate) fn deadline(&self, slot: Slot) -> Deadline {
-        self.deadlines.as_ref().map_or(Deadline::NEVER, |d| d.get(slot))
+        self.shared.deadlines.get(slot)
     }
 
-    pub(crate) fn entry(&self, slot: Slot) -> Option<&Arc<Entry<K, V>>> {
-        self.slab.get(slot).map(|resident| &resident.entry)
+    #[inline]
+    pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry<K, V>> {
+        self.shared.slab.entry(&self.state.keeper, slot)
+    }
+
+    /// The entry in a slot, to be kept beyond the lock.
+    pub(crate) fn found<'p>(&self, slot: Slot, guard: Guard<'p>) -> Option<Found<'p, K, V>>
+    where
+        'a: 'p,
+    {
+        self.shared.slab.found(&self.state.keeper, slot, guard)
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, slot: Slot) -> bool {
+        self.state.keeper.has(slot)
     }
 
     pub(crate) fn weight_of(&self, slot: Slot) -> u64 {
-        self.slab.get(slot).map_or(0, |resident| resident.weight)
+        if self.has(slot) { self.state.weight_of(slot) } else { 0 }
     }
 
     /// True if the slot's deadline has passed.
     pub(crate) fn is_dead(&self, slot: Slot, now: u64) -> bool {
-        self.deadlines.as_ref().is_some_and(|d| d.get(slot).earlier() <= now)
+        self.expires() && self.deadline(slot).earlier() <= now
     }
 
     /// The slot of a key, dead or alive.
+    #[inline]
     pub(crate) fn find<Q>(&self, hash: u64, key: &Q) -> Option<Slot>
     where
         Q: ?Sized + Equivalent<K>,
     {
-        self.index
-            .find(hash, |slot| self.slab.get(slot).is_some_and(|r| key.equivalent(&r.entry.key)))
+        self.shared.index.find_locked(&self.state.scribe, Code::new(hash), |slot| {
+            self.entry(slot).is_some_and(|entry| key.equivalent(&entry.key))
+        })
     }
 
     /// The slot of a key whose deadline has not passed. Touches nothing.
@@ -136,137 +166,163 @@ impl<K, V, F> Segment<K, V, F> {
         self.find(hash, key).filter(|&slot| !self.is_dead(slot, now))
     }
 
-    /// Looks a key up for a reader, tells the policy, and pushes the idle deadline back to `now + idle` if that is a step.
-    pub(crate) fn read<Q>(&mut self, hash: u64, key: &Q, now: u64, idle: u64) -> Option<Found<K, V>>
-    where
-        Q: ?Sized + Equivalent<K>,
-    {
-        let found = self.find_live(hash, key, now).and_then(|slot| self.found(slot));
-        match &found {
-            Some(found) => {
-                if self.weight_of(found.slot) != 0 {
-                    self.policy.hit(found.slot);
-                }
-                self.touch(found.slot, found.deadline, now, idle);
-            }
-            None => self.policy.miss(hash),
-        }
-        self.mend_if_broken();
-        found
-    }
-
-    /// What is in a slot.
-    pub(crate) fn found(&self, slot: Slot) -> Option<Found<K, V>> {
-        let entry = Arc::clone(self.entry(slot)?);
-        Some(Found { entry, slot, deadline: self.deadline(slot) })
-    }
-
-    /// Pushes an idle deadline back, in steps of at least a tick and a 64th of the TTI, so that a busy key is not moved at
-    /// every read: it may end early by that much, never late.
-    fn touch(&mut self, slot: Slot, deadline: Deadline, now: u64, idle: u64) {
-        let fresh = now.saturating_add(idle);
-        let step = (idle / 64).max(crate::engine::wheel::TICK);
-        // Without a time to idle, an idle deadline is a per-entry rule's own, and not this one's to move.
-        let idles = idle != NEVER && deadline.idle != NEVER;
-        if idles && fresh.saturating_sub(deadline.idle) >= step {
-            self.postpone(slot, fresh, now);
-        }
-    }
-
-    /// Moves the idle deadline of a resident.
-    pub(crate) fn postpone(&mut self, slot: Slot, idle: u64, now: u64) {
-        match &mut self.deadlines {
-            Some(deadlines) => deadlines.postpone(slot, idle),
-            None => self.set_deadline(slot, Deadline { hard: NEVER, idle }, now),
-        }
-    }
-
     /// Sets both deadlines of a resident, and tells the policy.
-    pub(crate) fn reschedule(&mut self, slot: Slot, deadline: Deadline, now: u64) {
+    pub(crate) fn reschedule(&mut self, hash: u64, slot: Slot, deadline: Deadline, now: u64) {
         self.set_deadline(slot, deadline, now);
-        if let Some(meta) = self.meta(slot) {
-            self.policy.reschedule(slot, &meta);
+        if let Some(meta) = self.meta(hash, slot) {
+            self.state.policy.reschedule(slot, &meta);
         }
-        self.mend_if_broken();
+        self.changed();
     }
 
-    fn set_deadline(&mut self, slot: Slot, deadline: Deadline, now: u64) {
-        match &mut self.deadlines {
-            Some(deadlines) => deadlines.set(slot, deadline),
+    pub(crate) fn set_deadline(&mut self, slot: Slot, deadline: Deadline, now: u64) {
+        match &mut self.state.wheel {
+            Some(wheel) => self.shared.deadlines.set(wheel, slot, deadline),
             None if deadline == Deadline::NEVER => {}
-            none => none.insert(Box::new(Deadlines::new(now))).set(slot, deadline),
+            none => {
+                let wheel = none.insert(Box::new(Wheel::new(now)));
+                self.shared.deadlines.set(wheel, slot, deadline);
+            }
         }
     }
 
     /// What the policy may know of a resident; nothing of one without weight.
-    fn meta(&self, slot: Slot) -> Option<Meta> {
-        let resident = self.slab.get(slot).filter(|r| r.weight != 0)?;
-        Some(Meta::new(resident.hash, resident.weight, self.deadline(slot).earlier()))
+    #[inline]
+    fn meta(&self, hash: u64, slot: Slot) -> Option<Meta> {
+        let weight = self.weight_of(slot);
+        (weight != 0).then(|| Meta::new(hash, weight, self.deadline(slot).earlier()))
     }
 
     /// True if there is no slot left for another entry.
+    #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.slab.is_full()
+        self.state.keeper.is_full()
+    }
+
+    /// Puts an entry into a slot, and notes all that is to be known of it. Readers do not see it yet.
+    #[inline]
+    fn place(
+        &mut self,
+        entry: Entry<K, V>,
+        code: Code,
+        weight: u64,
+        deadline: Deadline,
+        now: u64,
+    ) -> Slot {
+        let state = &mut *self.state;
+        let slot = self.shared.slab.insert(&mut state.keeper, entry);
+        state.codes.reach(slot.index(), &code);
+        state.codes[slot] = code;
+        state.set_weight(slot, weight);
+        // What this replaces is still counted: the sum may pass the end of `u64` until that has left.
+        state.weight = state.weight.wrapping_add(weight);
+        self.set_deadline(slot, deadline, now);
+        slot
     }
 
     /// Puts an entry in, under a key that is not resident.
     pub(crate) fn publish(
         &mut self,
-        entry: Arc<Entry<K, V>>,
+        entry: Entry<K, V>,
         hash: u64,
         weight: u64,
         deadline: Deadline,
         now: u64,
-    ) {
-        let slot = self.slab.insert(Resident { entry, hash, weight });
-        self.index.insert(hash, slot);
-        self.weight += weight;
-        self.set_deadline(slot, deadline, now);
-        if let Some(meta) = self.meta(slot) {
-            self.policy.insert(slot, &meta);
+    ) -> Slot {
+        let code = Code::new(hash);
+        let slot = self.place(entry, code, weight, deadline, now);
+        let State { scribe, codes, .. } = &mut *self.state;
+        self.shared.index.insert(scribe, code, slot, |slot| codes[slot]);
+        if let Some(meta) = self.meta(hash, slot) {
+            self.state.policy.insert(slot, &meta);
         }
-        self.mend_if_broken();
+        self.changed();
+        slot
     }
 
     /// Gives a resident key a new value, in its place; the old one is replaced.
+    #[expect(clippy::too_many_arguments, reason = "all that a new entry has, and what it replaces")]
     pub(crate) fn replace(
         &mut self,
-        slot: Slot,
-        entry: Arc<Entry<K, V>>,
+        from: Slot,
+        entry: Entry<K, V>,
+        hash: u64,
         weight: u64,
         deadline: Deadline,
         now: u64,
         out: &mut Outgoing<K, V, F>,
-    ) {
-        let Some(resident) = self.slab.get_mut(slot) else { return };
-        let was = std::mem::replace(&mut resident.weight, weight);
-        out.push(std::mem::replace(&mut resident.entry, entry), Cause::Replaced, was);
-        self.weight = self.weight - was + weight;
-        self.set_deadline(slot, deadline, now);
-        match (was, self.meta(slot)) {
-            (0, Some(meta)) => self.policy.insert(slot, &meta),
-            (_, Some(meta)) => self.policy.update(slot, &meta),
+    ) -> Slot {
+        let code = Code::new(hash);
+        let to = self.place(entry, code, weight, deadline, now);
+        self.shared.index.replace(&self.state.scribe, code, from, to);
+        let was = self.state.weight_of(from);
+        match (was, self.meta(hash, to)) {
+            (0, Some(meta)) => self.state.policy.insert(to, &meta),
+            (_, Some(meta)) => {
+                self.state.policy.relocate(from, to, &meta);
+                self.state.policy.update(to, &meta);
+            }
             (0, None) => {}
-            (_, None) => self.policy.remove(slot, Cause::Replaced),
+            (_, None) => self.state.policy.remove(from, Cause::Replaced),
         }
-        self.mend_if_broken();
+        self.leave(from, Cause::Replaced, out);
+        to
     }
 
-    /// The one way out: out of the slab, the index, the policy and the wheel at once. Its weight is still counted in the
-    /// budget; `out` says how much there is to give back.
+    /// The way out for an entry whose key goes with it. Its weight is still counted in the budget; `out` says how much there
+    /// is to give back.
     pub(crate) fn detach(&mut self, slot: Slot, cause: Cause, out: &mut Outgoing<K, V, F>) {
-        let Some(Resident { entry, hash, weight }) = self.slab.remove(slot) else { return };
-        self.index.remove(hash, slot);
-        if let Some(deadlines) = &mut self.deadlines {
-            deadlines.clear(slot);
+        if !self.has(slot) {
+            return;
         }
+        let State { scribe, codes, .. } = &mut *self.state;
+        self.shared.index.remove(scribe, codes[slot], slot, |slot| codes[slot]);
+        let weight = self.state.weight_of(slot);
         if weight != 0 {
-            self.policy.remove(slot, cause);
+            self.state.policy.remove(slot, cause);
         }
-        self.weight -= weight;
         out.freed += weight;
-        out.push(entry, cause, weight);
-        self.mend_if_broken();
+        self.leave(slot, cause, out);
+    }
+
+    /// The one way out: of the slab and the wheel. The index leads to it no more, and the policy has been told.
+    #[inline]
+    fn leave(&mut self, slot: Slot, cause: Cause, out: &mut Outgoing<K, V, F>) {
+        let state = &mut *self.state;
+        let weight = state.weight_of(slot);
+        state.weight = state.weight.wrapping_sub(weight);
+        if let Some(wheel) = &mut state.wheel {
+            wheel.cancel(slot);
+        }
+        if let Some(departed) = self.shared.slab.depart(&mut state.keeper, slot) {
+            if let Some(departed) = out.push(self.stripe.number, departed, cause, weight) {
+                self.retire(departed);
+            }
+        }
+        self.changed();
+    }
+
+    /// Counts and shows an entry that lives for no time at all.
+    pub(crate) fn pass<'p>(
+        &mut self,
+        entry: Entry<K, V>,
+        weight: u64,
+        guard: Option<Guard<'p>>,
+        out: &mut Outgoing<K, V, F>,
+    ) -> Option<Found<'p, K, V>>
+    where
+        'a: 'p,
+    {
+        let state = &mut *self.state;
+        let slot = self.shared.slab.insert(&mut state.keeper, entry);
+        let found = guard.and_then(|guard| self.shared.slab.found(&state.keeper, slot, guard));
+        state.set_weight(slot, weight);
+        if let Some(departed) = self.shared.slab.depart(&mut state.keeper, slot) {
+            if let Some(departed) = out.push(self.stripe.number, departed, Cause::Expired, weight) {
+                self.retire(departed);
+            }
+        }
+        found
     }
 
     /// Detaches what is in the next slots from `from` on, and says where to go on.
@@ -283,10 +339,10 @@ impl<K, V, F> Segment<K, V, F> {
 
     /// Who would leave for `newcomer`, if anyone.
     pub(crate) fn victim(&mut self, newcomer: Option<&Meta>) -> Victim {
-        let mut victim = self.policy.victim(newcomer);
-        if self.policy.is_broken() {
+        let mut victim = self.ask_policy(newcomer);
+        if self.state.policy.is_broken() {
             self.mend_if_broken();
-            victim = self.policy.victim(newcomer);
+            victim = self.ask_policy(newcomer);
             self.mend_if_broken();
         }
         match victim {
@@ -297,19 +353,26 @@ impl<K, V, F> Segment<K, V, F> {
         }
     }
 
+    fn ask_policy(&mut self, newcomer: Option<&Meta>) -> Victim {
+        let State { policy, scribe, codes, .. } = &mut *self.state;
+        policy.victim(newcomer, &InIndex { index: &self.shared.index, scribe, codes })
+    }
+
     /// Takes a resident out of the policy's order for a while: it is being replaced, and must not be its own victim.
     pub(crate) fn set_aside(&mut self, slot: Slot) {
-        self.aside = Some(slot);
-        self.policy.remove(slot, Cause::Replaced);
-        self.mend_if_broken();
+        let State { policy, scribe, codes, aside, .. } = &mut *self.state;
+        *aside = Some(slot);
+        policy.remove(slot, Cause::Replaced);
+        InIndex { index: &self.shared.index, scribe, codes }.set(slot, 0);
+        self.changed();
     }
 
     /// Puts what was set aside, if anything, back into the order.
-    pub(crate) fn put_back(&mut self) {
-        let aside = self.aside.take();
-        if let Some((slot, meta)) = aside.and_then(|slot| Some((slot, self.meta(slot)?))) {
-            self.policy.insert(slot, &meta);
-            self.mend_if_broken();
+    pub(crate) fn put_back(&mut self, hash: u64) {
+        let aside = self.state.aside.take();
+        if let Some((slot, meta)) = aside.and_then(|slot| Some((slot, self.meta(hash, slot)?))) {
+            self.state.policy.insert(slot, &meta);
+            self.changed();
         }
     }
 
@@ -321,50 +384,86 @@ impl<K, V, F> Segment<K, V, F> {
         mut budget: usize,
         out: &mut Outgoing<K, V, F>,
     ) -> bool {
-        while let Some(slot) = self.deadlines.as_mut().and_then(|d| d.expired(now, &mut budget)) {
+        let deadlines = &self.shared.deadlines;
+        while let Some(slot) =
+            self.state.wheel.as_mut().and_then(|wheel| deadlines.expired(wheel, now, &mut budget))
+        {
             self.detach(slot, Cause::Expired, out);
         }
         budget == 0
     }
 
     /// Live entries from slot `from` on, at most `most`; and where to go on.
-    pub(crate) fn slice(&self, from: usize, most: usize, now: u64) -> (Vec<Found<K, V>>, usize) {
+    pub(crate) fn slice<'p>(
+        &self,
+        from: usize,
+        most: usize,
+        now: u64,
+        guard: Guard<'p>,
+    ) -> (Vec<Found<'p, K, V>>, usize)
+    where
+        'a: 'p,
+    {
         let end = self.end().min(from + most);
         let live = (from..end).map(Slot::new).filter(|&slot| !self.is_dead(slot, now));
-        (live.filter_map(|slot| self.found(slot)).collect(), end)
+        (live.filter_map(|slot| self.found(slot, guard)).collect(), end)
     }
 
+    /// The policy's order has changed.
+    #[inline]
+    fn changed(&mut self) {
+        self.shared.ring.forget();
+        self.mend_if_broken();
+    }
+
+    #[inline]
     fn mend_if_broken(&mut self) {
-        if self.policy.is_broken() {
-            let (slab, deadlines) = (&self.slab, &self.deadlines);
-            let aside = self.aside;
-            let ordered = slab
-                .iter_from(0)
-                .filter(move |&(slot, resident)| resident.weight != 0 && Some(slot) != aside);
-            let residents = ordered.map(|(slot, r)| {
-                let deadline = deadlines.as_ref().map_or(NEVER, |d| d.get(slot).earlier());
-                (slot, Meta::new(r.hash, r.weight, deadline))
-            });
-            self.policy.mend(residents);
+        if self.state.policy.is_broken() {
+            self.mend();
         }
     }
 
-    /// Slot, hash and weight of every resident.
+    #[cold]
+    fn mend(&mut self) {
+        let State { policy, keeper, codes, weights, aside, .. } = &mut *self.state;
+        let (keeper, codes, weights, aside) = (&*keeper, &*codes, &*weights, *aside);
+        let deadlines = &self.shared.deadlines;
+        let residents = keeper.iter_from(0).filter_map(move |slot| {
+            let weight = weights.get(slot.index()).copied().unwrap_or(1);
+            // All that is kept of a hash is its middle.
+            let meta = Meta::new(
+                u64::from(codes[slot].bits()) << 16,
+                weight,
+                deadlines.get(slot).earlier(),
+            );
+            (weight != 0 && Some(slot) != aside).then_some((slot, meta))
+        });
+        policy.mend(residents);
+        self.shared.ears.store(self.state.policy.ears().word(), Ordering::Relaxed);
+    }
+
+    /// Slot, code and weight of every resident.
     #[cfg(test)]
-    pub(crate) fn residents(&self) -> impl Iterator<Item = (Slot, u64, u64)> {
-        self.slab.iter_from(0).map(|(slot, r)| (slot, r.hash, r.weight))
+    pub(crate) fn residents(&self) -> impl Iterator<Item = (Slot, Code, u64)> + '_ {
+        let state = &*self.state;
+        state.keeper.iter_from(0).map(|slot| (slot, state.codes[slot], state.weight_of(slot)))
     }
 
     /// Checks each part by itself, and that the policy holds the `weighing` entries with weight.
     #[cfg(test)]
     pub(crate) fn assert_parts_valid(&self, weighing: usize) {
-        self.index.assert_valid();
-        self.slab.assert_valid();
-        self.policy.inner().assert_valid();
-        assert_eq!(self.index.len(), self.slab.len(), "index and slab hold the same entries");
-        assert_eq!(self.policy.inner().len(), weighing, "the policy holds the entries with weight");
-        if let Some(deadlines) = &self.deadlines {
-            deadlines.assert_valid();
+        let state = &*self.state;
+        self.shared.index.assert_valid(&state.scribe, |slot| state.codes[slot]);
+        state.keeper.assert_valid();
+        state.policy.inner().assert_valid();
+        assert_eq!(state.scribe.len(), state.keeper.len(), "index and slab hold the same entries");
+        assert_eq!(
+            state.policy.inner().len(),
+            weighing,
+            "the policy holds the entries with weight"
+        );
+        if let Some(wheel) = &state.wheel {
+            wheel.assert_valid();
         }
     }
 }

@@ -1,26 +1,47 @@
-//! Slots: where entries live, at addresses that never move.
+//! Slots: where entries live, at addresses that never move, and where they wait until nobody looks at them any more.
 //!
 //! **Problem.** An index, a list and a wheel must all point at one entry, and any of them must be able to let go of it in
-//! O(1). A pointer each costs 24 bytes and a proof; a `u32` into a slab costs 12 and needs none.
+//! O(1). A pointer each costs 24 bytes; a `u32` into a slab costs 12. And readers take no lock: a slot that has been let go of
+//! may not be used again while a reader that found it before still looks.
 //!
 //! ```text
-//!   Column<T>   chunks ─► [ 0 .. 1023 ] [ 1024 .. 2047 ] [ 2048 .. ]      grows by a chunk, never copies a full one
-//!   Slab<T>     cells:     Full(a) Free(4) Full(b) Full(c) Free(none)
-//!                          free ─► 1 ─► 4                                 last freed, first reused
+//!   Chunks<T>  directory ─► [ chunk 0 ][ chunk 1 ][   -   ][   -   ]      grows by doubling; chunks stay where they are
+//!
+//!   a slot:    free ──insert──► full ──depart──► departed ──retire──► limbo ──reclaim──► free
+//!                               readable         readable             readable           (entry moved out, to be dropped)
+//!                               by all           by its owner and those who had found it before
+//!
+//!   limbo      oldest [ 7 4 9 | 1 8 | 3 ] newest
+//!                       tag 5   tag 6  not yet sealed
 //! ```
 //!
 //! **Invariants**
 //!
-//! 1. A slot names the same cell for as long as that cell is full.
-//! 2. Every cell is either full or on the free list, once.
-//! 3. `len` is the number of full cells.
+//! 1. A slot is in one of the states above. In `full`, `departed` and `limbo` its cell holds an entry; in `free` it does not.
+//! 2. Nobody changes a cell that holds an entry. It is emptied by `reclaim` alone, and that only if the tag of its batch is
+//!    safe and no hazard names it; or if the whole slab goes.
+//! 3. Batches in limbo have rising tags.
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `insert` | O(1); once in 1,024 inserts a chunk is allocated |
-//! | `remove`, `get` | O(1) |
+//! | `insert`, `depart`, `retire` | O(1); a chunk is allocated once in its length |
+//! | `reclaim` | O(slots reclaimed + threads) |
+//! | reading a slot | three loads |
 
+#![expect(unsafe_code, reason = "cells are read without a lock: see the invariants")]
+
+use crate::engine::column::Column;
+use crate::engine::epoch::{Domain, Guard, Hazard, Pin};
+use chunks::{Chunks, chunk_shift};
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
 use std::fmt;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+
+pub(crate) mod chunks;
 
 /// The place of one entry in a segment: a small number, stable for as long as the entry is resident.
 ///
@@ -60,10 +81,23 @@ impl Slot {
         self.0 as usize
     }
 
+    /// The slot as a number.
+    #[inline]
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    #[inline]
     pub(crate) const fn is_none(self) -> bool {
         self.0 == Self::NONE.0
     }
 
+    #[inline]
     pub(crate) fn some(self) -> Option<Self> {
         if self.is_none() { None } else { Some(self) }
     }
@@ -75,269 +109,364 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// Elements a chunk. With elements of up to 64 bytes a chunk is at most 64 KiB, so that no single call pays for a large
-/// allocation or a large copy.
-const CHUNK: usize = 1024;
-const SHIFT: u32 = CHUNK.trailing_zeros();
-
-/// An array that grows a chunk at a time: growing never copies a chunk that is full. It is either dense, and grows at its
-/// end ([`push`](Self::push)), or has an element for some slots ([`reach`](Self::reach)).
-pub(crate) struct Column<T> {
-    chunks: Vec<Vec<T>>,
+/// A key and its value, immutable once published.
+pub(crate) struct Entry<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: V,
 }
 
-impl<T> Column<T> {
-    pub(crate) const fn new() -> Self {
-        Self { chunks: Vec::new() }
+/// Room for one entry.
+struct Cell<K, V>(UnsafeCell<MaybeUninit<Entry<K, V>>>);
+
+impl<K, V> Cell<K, V> {
+    const fn empty() -> Self {
+        Self(UnsafeCell::new(MaybeUninit::uninit()))
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
-    }
-
-    pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        self.chunks.get(index >> SHIFT)?.get(index & (CHUNK - 1))
-    }
-
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.chunks.get_mut(index >> SHIFT)?.get_mut(index & (CHUNK - 1))
-    }
-
-    pub(crate) fn push(&mut self, value: T) {
-        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
-            // The first chunk grows by doubling, so that a small cache stays small.
-            let capacity = if self.chunks.is_empty() { 0 } else { CHUNK };
-            self.chunks.push(Vec::with_capacity(capacity));
-        }
-        if let Some(last) = self.chunks.last_mut() {
-            last.push(value);
-        }
-    }
-
-    /// Takes the last element off, and gives its chunk back when that was the chunk's only one.
-    pub(crate) fn pop(&mut self) -> Option<T> {
-        let last = self.chunks.last_mut()?;
-        let value = last.pop();
-        if last.is_empty() {
-            self.chunks.pop();
-        }
-        value
+    const fn place(&self) -> *mut Entry<K, V> {
+        self.0.get().cast()
     }
 }
 
-impl<T: Clone> Column<T> {
-    /// Makes `index` legal, and fills what it adds with `filler`. Only the chunk of `index` is made, so that a column which
-    /// comes into use late, beside a slab that is full, costs no call more than one chunk.
-    pub(crate) fn reach(&mut self, index: usize, filler: &T) {
-        let (chunk, within) = (index >> SHIFT, index & (CHUNK - 1));
-        if self.chunks.len() <= chunk {
-            self.chunks.resize_with(chunk + 1, Vec::new);
-        }
-        let chunk = &mut self.chunks[chunk];
-        if chunk.len() <= within {
-            chunk.resize(within + 1, filler.clone());
-        }
-    }
+/// The cells of a segment, as readers see them.
+pub(crate) struct Slab<K, V> {
+    cells: Chunks<Cell<K, V>>,
 }
 
-impl<T> std::ops::Index<Slot> for Column<T> {
-    type Output = T;
+// SAFETY: a slab owns its entries, and gives them up (to be dropped) on whatever thread reclaims them.
+unsafe impl<K: Send, V: Send> Send for Slab<K, V> {}
+// SAFETY: readers on many threads share `&K` and `&V`; and a slab shared by reference still takes entries in and gives them up.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Slab<K, V> {}
 
-    fn index(&self, slot: Slot) -> &T {
-        &self.chunks[slot.index() >> SHIFT][slot.index() & (CHUNK - 1)]
-    }
-}
-
-impl<T> std::ops::IndexMut<Slot> for Column<T> {
-    fn index_mut(&mut self, slot: Slot) -> &mut T {
-        &mut self.chunks[slot.index() >> SHIFT][slot.index() & (CHUNK - 1)]
-    }
-}
-
-enum Cell<T> {
-    Free(Slot),
-    Full(T),
-}
-
-/// Cells with stable addresses and a free list through the empty ones.
-pub(crate) struct Slab<T> {
-    cells: Column<Cell<T>>,
-    free: Slot,
+/// What the one writer of a slab knows of it: whose slots are full, free, or in limbo. A slab and its keeper are made together,
+/// and stay together under one lock.
+pub(crate) struct Keeper {
+    /// A bit a slot: is it full?
+    full: Column<u64>,
+    free: Column<Slot>,
     len: usize,
+    end: usize,
+    limbo: VecDeque<Slot>,
+    /// Sealed batches: their tags, and how many slots each has.
+    batches: VecDeque<(u64, usize)>,
+    /// Slots in limbo that are not sealed yet.
+    open: usize,
 }
 
-impl<T> Slab<T> {
-    pub(crate) const fn new() -> Self {
-        Self { cells: Column::new(), free: Slot::NONE, len: 0 }
+/// An entry under a pin.
+pub(crate) struct Found<'p, K, V> {
+    pub(crate) entry: &'p Entry<K, V>,
+    pub(crate) slot: Slot,
+}
+
+impl<K, V> Clone for Found<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Found<'_, K, V> {}
+
+/// An entry that has left, but is not in limbo yet: its owner shows it to a listener first. It must be
+/// [retired](Slab::retire), or its slot is lost.
+#[must_use]
+pub(crate) struct Departed<K, V> {
+    place: NonNull<Entry<K, V>>,
+    slot: Slot,
+}
+
+impl<K, V> Departed<K, V> {
+    pub(crate) const fn slot(&self) -> Slot {
+        self.slot
     }
 
+    /// The entry, for as long as the slab is borrowed.
+    #[inline]
+    pub(crate) fn entry<'s>(&'s self, slab: &'s Slab<K, V>) -> &'s Entry<K, V> {
+        slab.assert_has(self.slot, self.place);
+        // SAFETY: the slot is this slab's and departed: only `retire`, which takes `self`, lets it go on from there.
+        unsafe { self.place.as_ref() }
+    }
+}
+
+/// An entry that outlasts the pin under which it was found, by a hazard.
+pub(crate) struct Held<'s, K, V> {
+    place: NonNull<Entry<K, V>>,
+    pub(crate) slot: Slot,
+    _by: Hazard,
+    _of: PhantomData<&'s Slab<K, V>>,
+}
+
+impl<K, V> Deref for Held<'_, K, V> {
+    type Target = Entry<K, V>;
+
+    fn deref(&self) -> &Entry<K, V> {
+        // SAFETY: found under a pin in a slab that lives as long as `'s`; the hazard was published before that pin ended.
+        unsafe { self.place.as_ref() }
+    }
+}
+
+impl<K, V> Slab<K, V> {
+    /// A slab for about `expected` entries, and its keeper.
+    pub(crate) fn new(expected: usize) -> (Self, Keeper) {
+        let keeper = Keeper {
+            full: Column::new(),
+            free: Column::new(),
+            len: 0,
+            end: 0,
+            limbo: VecDeque::new(),
+            batches: VecDeque::new(),
+            open: 0,
+        };
+        (Self { cells: Chunks::new(chunk_shift(size_of::<Cell<K, V>>(), expected)) }, keeper)
+    }
+
+    /// Stores `entry` in a free slot.
+    ///
+    /// # Panics
+    ///
+    /// If no slot is left: see [`Keeper::is_full`].
+    #[inline]
+    pub(crate) fn insert(&self, keeper: &mut Keeper, entry: Entry<K, V>) -> Slot {
+        let slot = keeper.take_free();
+        let cell = self.cells.reach(slot.index(), Cell::empty);
+        // SAFETY: the slot was free, so no reader looks at the cell (invariants 1 and 2), and the lock keeps writers out.
+        unsafe { cell.place().write(entry) };
+        keeper.turn(slot);
+        keeper.len += 1;
+        slot
+    }
+
+    /// The entry in a full slot, for who has the lock.
+    pub(crate) fn entry<'k>(&'k self, keeper: &'k Keeper, slot: Slot) -> Option<&'k Entry<K, V>> {
+        if !keeper.has(slot) {
+            return None;
+        }
+        // SAFETY: the slot is full; what would empty it needs the keeper exclusively.
+        self.cells.get(slot.index()).map(|cell| unsafe { &*cell.place() })
+    }
+
+    /// The entry in a full slot, to be kept beyond the lock.
+    pub(crate) fn found<'p>(
+        &'p self,
+        keeper: &Keeper,
+        slot: Slot,
+        _: Guard<'p>,
+    ) -> Option<Found<'p, K, V>> {
+        if !keeper.has(slot) {
+            return None;
+        }
+        let cell = self.cells.get(slot.index())?;
+        // SAFETY: the slot is full now, under the lock, and the pin began before: whoever retires it seals it after.
+        Some(Found { entry: unsafe { &*cell.place() }, slot })
+    }
+
+    /// The entry in a slot that a reader found in the index.
+    ///
+    /// # Safety
+    ///
+    /// The slot is of this slab, and was loaded from its index under this guard: so it was full at some moment since that
+    /// began.
+    #[inline]
+    pub(crate) unsafe fn read<'p>(&'p self, slot: Slot, _: Guard<'p>) -> Found<'p, K, V> {
+        // SAFETY: whoever put the slot into the index had made its cell before; and the slot was loaded from there.
+        let cell = unsafe { self.cells.get_unchecked(slot.index()) };
+        // SAFETY: it was full under the guard, so what has happened to it since has a tag that is not safe.
+        Found { entry: unsafe { &*cell.place() }, slot }
+    }
+
+    /// Where a slot's cell is, for a prefetch.
+    pub(crate) fn place(&self, slot: Slot) -> *const Entry<K, V> {
+        self.cells.get(slot.index()).map_or(ptr::null(), |cell| cell.place().cast_const())
+    }
+
+    /// Publishes a hazard for what was found, so that the pin may go.
+    pub(crate) fn hold<'s>(&'s self, found: Found<'_, K, V>, pin: &Pin) -> Held<'s, K, V> {
+        let place = NonNull::from(found.entry);
+        self.assert_has(found.slot, place);
+        let by = pin.protect(place.as_ptr().cast_const().cast());
+        Held { place, slot: found.slot, _by: by, _of: PhantomData }
+    }
+
+    /// Panics if the place is not that of this slab's slot: what is about to trust it would read what another slab may free.
+    fn assert_has(&self, slot: Slot, place: NonNull<Entry<K, V>>) {
+        assert!(ptr::eq(self.place(slot), place.as_ptr()), "a slot of another segment");
+    }
+
+    /// Takes a full slot out of the writer's sight. The caller has taken it out of the index.
+    #[inline]
+    pub(crate) fn depart(&self, keeper: &mut Keeper, slot: Slot) -> Option<Departed<K, V>> {
+        if !keeper.has(slot) {
+            return None;
+        }
+        keeper.turn(slot);
+        keeper.len -= 1;
+        let place = NonNull::new(self.place(slot).cast_mut())?;
+        Some(Departed { place, slot })
+    }
+
+    /// Puts what has departed into limbo.
+    #[expect(clippy::needless_pass_by_value, reason = "whoever had it has it no longer")]
+    #[inline]
+    pub(crate) fn retire(&self, keeper: &mut Keeper, departed: Departed<K, V>) {
+        let Departed { place, slot } = departed;
+        self.assert_has(slot, place);
+        keeper.limbo.push_back(slot);
+        keeper.open += 1;
+    }
+
+    /// Empties at most `most` slots whose time has come, oldest first, and puts them back among the free; the entries go
+    /// to `out`, to be dropped outside the lock. `safe` is what the domain said. Those under a hazard go to the end of the queue.
+    pub(crate) fn reclaim(
+        &self,
+        keeper: &mut Keeper,
+        domain: &Domain,
+        safe: u64,
+        most: usize,
+        mut out: impl FnMut(Slot, Entry<K, V>),
+    ) {
+        if !keeper.is_due(safe) {
+            return;
+        }
+        let hazards = domain.hazards();
+        for _ in 0..most {
+            let Some(slot) = keeper.next_below(safe) else { return };
+            let place = self.place(slot);
+            if hazards.iter().any(|&hazard| ptr::eq(hazard, place.cast())) {
+                keeper.limbo.push_back(slot);
+                keeper.open += 1;
+                continue;
+            }
+            // SAFETY: in limbo the cell holds an entry; its tag is safe and no hazard names it, so no reader is left; it
+            // leaves limbo here, so this is done once.
+            out(slot, unsafe { place.read() });
+            keeper.free.push(slot);
+        }
+    }
+
+    /// Takes out at most `most` entries that are left, whoever may have looked at them: nobody can any more.
+    pub(crate) fn drain(&mut self, keeper: &mut Keeper, most: usize) -> Vec<Entry<K, V>> {
+        let mut out = Vec::new();
+        while out.len() < most {
+            let Some(slot) = keeper.limbo.pop_front().or_else(|| keeper.pop_full()) else { break };
+            // SAFETY: the slot was full or in limbo, so its cell holds an entry; `&mut self`: there is no reader.
+            out.push(unsafe { self.place(slot).read() });
+            keeper.free.push(slot);
+        }
+        keeper.open = 0;
+        keeper.batches.clear();
+        out
+    }
+}
+
+impl Keeper {
+    /// How many slots are full.
+    #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
     /// One past the highest slot ever used: where a walk over all slots ends.
-    pub(crate) fn end(&self) -> usize {
-        self.cells.len()
+    pub(crate) const fn end(&self) -> usize {
+        self.end
     }
 
-    /// True if no slot is left: 2^32 - 1 of them are full.
+    /// True if no slot is left: 2^32 - 1 of them are in use.
     pub(crate) fn is_full(&self) -> bool {
-        self.free.is_none() && self.cells.len() == Slot::MAX
+        self.free.len() == 0 && self.end == Slot::MAX
     }
 
-    /// Stores `value` in a free slot.
-    ///
-    /// # Panics
-    ///
-    /// If the slab [is full](Self::is_full).
-    pub(crate) fn insert(&mut self, value: T) -> Slot {
-        self.len += 1;
-        let Some(slot) = self.free.some() else {
-            let slot = Slot::new(self.cells.len());
-            self.cells.push(Cell::Full(value));
-            return slot;
-        };
-        if let Cell::Free(next) = self.cells[slot] {
-            self.free = next;
+    /// True if the slot is full.
+    #[inline]
+    pub(crate) fn has(&self, slot: Slot) -> bool {
+        let word = self.full.get(slot.index() / 64).copied().unwrap_or(0);
+        word >> (slot.index() % 64) & 1 == 1
+    }
+
+    /// Turns a slot that was free full, or one that was full not.
+    #[inline]
+    fn turn(&mut self, slot: Slot) {
+        self.full[Slot::from_number(slot.number() / 64)] ^= 1 << (slot.number() % 64);
+    }
+
+    #[inline]
+    fn take_free(&mut self) -> Slot {
+        self.free.pop().unwrap_or_else(|| {
+            let slot = Slot::new(self.end);
+            self.full.reach(self.end / 64, &0);
+            self.end += 1;
+            slot
+        })
+    }
+
+    fn pop_full(&mut self) -> Option<Slot> {
+        let slot = (0..self.end).rev().map(Slot::new).find(|&slot| self.has(slot));
+        match slot {
+            Some(slot) => {
+                self.turn(slot);
+                self.len -= 1;
+                self.end = slot.index();
+            }
+            None => self.end = 0,
         }
-        self.cells[slot] = Cell::Full(value);
         slot
     }
 
-    pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
-        let cell = self.cells.get_mut(slot.index())?;
-        if let Cell::Free(_) = cell {
+    /// The full slots at or after `from`, in order.
+    pub(crate) fn iter_from(&self, from: usize) -> impl Iterator<Item = Slot> + Clone + '_ {
+        (from..self.end).map(Slot::new).filter(|&slot| self.has(slot))
+    }
+
+    /// Slots in limbo.
+    #[inline]
+    pub(crate) fn limbo(&self) -> usize {
+        self.limbo.len()
+    }
+
+    /// Slots in limbo that have no tag yet.
+    #[inline]
+    pub(crate) const fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Gives what has been retired since the last seal its tag.
+    pub(crate) fn seal(&mut self, domain: &Domain) {
+        if self.open != 0 {
+            self.batches.push_back((domain.seal(), std::mem::take(&mut self.open)));
+        }
+    }
+
+    /// Takes the oldest slot out of limbo if its tag is below `safe`.
+    #[inline]
+    fn next_below(&mut self, safe: u64) -> Option<Slot> {
+        let (tag, count) = self.batches.front_mut()?;
+        if *tag >= safe {
             return None;
         }
-        let Cell::Full(value) = std::mem::replace(cell, Cell::Free(self.free)) else { return None };
-        self.free = slot;
-        self.len -= 1;
-        Some(value)
-    }
-
-    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
-        match self.cells.get(slot.index()) {
-            Some(Cell::Full(value)) => Some(value),
-            _ => None,
+        *count -= 1;
+        if *count == 0 {
+            self.batches.pop_front();
         }
+        self.limbo.pop_front()
     }
 
-    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        match self.cells.get_mut(slot.index()) {
-            Some(Cell::Full(value)) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// The full slots at or after `from`, in order.
-    pub(crate) fn iter_from(&self, from: usize) -> impl Iterator<Item = (Slot, &T)> + Clone {
-        (from..self.end()).filter_map(|index| {
-            let slot = Slot::new(index);
-            self.get(slot).map(|value| (slot, value))
-        })
+    /// True if something in limbo could be reclaimed now.
+    #[inline]
+    pub(crate) fn is_due(&self, safe: u64) -> bool {
+        self.batches.front().is_some_and(|&(tag, _)| tag < safe)
     }
 
     #[cfg(test)]
     pub(crate) fn assert_valid(&self) {
-        let mut free = 0;
-        let mut slot = self.free;
-        while let Some(here) = slot.some() {
-            let Cell::Free(next) = self.cells[here] else {
-                panic!("{here:?} is full and on the free list")
-            };
-            slot = next;
-            free += 1;
-            assert!(free <= self.cells.len(), "the free list is a ring");
-        }
-        assert_eq!(free + self.len, self.cells.len(), "every cell is full or free");
-        assert_eq!(self.iter_from(0).count(), self.len, "len counts the full cells");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::HashMap;
-
-    #[test]
-    fn a_column_grows_and_shrinks_over_chunks() {
-        let mut column = Column::new();
-        for i in 0..3 * CHUNK {
-            assert_eq!(column.len(), i);
-            column.push(i);
-        }
-        assert_eq!(column.get(CHUNK), Some(&CHUNK));
-        assert_eq!(column.get(3 * CHUNK), None);
-        *column.get_mut(5).unwrap() = 50;
-        assert_eq!(column[Slot::new(5)], 50);
-        for i in (0..3 * CHUNK).rev() {
-            assert_eq!(column.pop(), Some(if i == 5 { 50 } else { i }));
-            assert_eq!(column.len(), i);
-        }
-        assert_eq!(column.pop(), None);
-    }
-
-    #[test]
-    fn a_column_that_comes_late_makes_one_chunk() {
-        let mut column = Column::new();
-        column.reach(5 * CHUNK + 1, &7);
-        assert_eq!(column[Slot::new(5 * CHUNK)], 7);
-        assert_eq!(column.get(5 * CHUNK + 1), Some(&7));
-        assert_eq!(column.get(5 * CHUNK + 2), None);
-        assert_eq!(column.get(CHUNK), None);
-        column[Slot::new(5 * CHUNK)] = 8;
-        column.reach(3, &9);
-        column.reach(5 * CHUNK + 1, &9);
-        column.reach(5 * CHUNK + 2, &9);
-        assert_eq!([0, 1, 2].map(|i| column[Slot::new(5 * CHUNK + i)]), [8, 7, 9]);
-        assert_eq!(column[Slot::new(3)], 9);
-        assert_eq!(column.chunks.iter().filter(|chunk| !chunk.is_empty()).count(), 2);
-    }
-
-    #[test]
-    fn the_last_freed_slot_is_the_first_reused() {
-        let mut slab = Slab::new();
-        let slots: Vec<_> = (0..4).map(|i| slab.insert(i)).collect();
-        assert_eq!(slab.remove(slots[1]), Some(1));
-        assert_eq!(slab.remove(slots[3]), Some(3));
-        assert_eq!(slab.remove(slots[3]), None);
-        assert_eq!(slab.insert(10), slots[3]);
-        assert_eq!(slab.insert(11), slots[1]);
-        assert_eq!(slab.insert(12), Slot::new(4));
-        assert!(!slab.is_full());
-    }
-
-    #[test]
-    #[should_panic(expected = "below u32::MAX")]
-    fn a_slot_is_never_the_mark_for_none() {
-        let _ = Slot::new(u32::MAX as usize);
-    }
-
-    #[test]
-    fn slots_print_their_index() {
-        assert_eq!(format!("{:?} {:?}", Slot::new(3), Slot::NONE), "Slot(3) Slot(none)");
-    }
-
-    proptest! {
-        #[test]
-        fn a_slab_is_a_map_from_slots(ops in prop::collection::vec((any::<bool>(), 0..40_usize), 0..400)) {
-            let mut slab = Slab::new();
-            let mut oracle = HashMap::new();
-            for (step, (insert, pick)) in ops.into_iter().enumerate() {
-                if insert {
-                    let slot = slab.insert(step);
-                    prop_assert!(oracle.insert(slot, step).is_none());
-                } else {
-                    let slot = Slot::new(pick);
-                    prop_assert_eq!(slab.remove(slot), oracle.remove(&slot));
-                }
-                slab.assert_valid();
-                for (slot, value) in slab.iter_from(0) {
-                    prop_assert_eq!(oracle.get(&slot), Some(value));
-                }
-                prop_assert_eq!(slab.len(), oracle.len());
-            }
-        }
+        let sealed: usize = self.batches.iter().map(|&(_, count)| count).sum();
+        assert_eq!(sealed + self.open, self.limbo.len(), "every slot in limbo is of one batch");
+        assert!(self.batches.iter().is_sorted(), "tags rise");
+        assert_eq!(self.iter_from(0).count(), self.len, "len counts the full slots");
+        assert_eq!(
+            self.len + self.limbo.len() + self.free.len(),
+            self.end,
+            "every slot is full, in limbo, or free"
+        );
+        assert!(self.limbo.iter().all(|&slot| !self.has(slot)), "what is in limbo is not full");
     }
 }

@@ -1,23 +1,30 @@
 //! The engine as a whole: its parts stay in step, whatever is written, expires, or panics.
 
+use super::index::Code;
 use super::room::two_others;
 use super::*;
 use crate::error::Reason;
 use crate::policy::{EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random};
 use crate::policy::{Sieve, Slot, Victim};
 use crate::sync::{AtomicU64, Ordering};
-use crate::time::NEVER;
+use crate::time::{Clock, ManualClock, NEVER, Timer};
 use proptest::prelude::*;
+use std::time::Duration;
 
 type Small = Engine<u64, u64, u32>;
 
-impl<K: Eq, V, F> Segment<K, V, F> {
-    /// Checks that slab, index, policy, wheel and weight describe the same entries.
-    pub(crate) fn assert_valid(&self) {
+impl<K: Eq, V, F> Segment<'_, K, V, F> {
+    /// Checks that slab, index, policy, wheel and weight describe the same entries. `hash` is what keys are found by.
+    pub(crate) fn assert_valid(&self, hash: impl Fn(&K) -> u64) {
         let (mut weighing, mut weight) = (0, 0);
-        for (slot, hash, heavy) in self.residents() {
+        for (slot, code, heavy) in self.residents() {
             let entry = self.entry(slot).unwrap();
-            assert_eq!(self.find(hash, &entry.key), Some(slot), "the index knows {slot:?}");
+            assert_eq!(
+                self.find(hash(&entry.key), &entry.key),
+                Some(slot),
+                "the index knows {slot:?}"
+            );
+            assert_eq!(Code::new(hash(&entry.key)), code);
             weight += heavy;
             weighing += usize::from(heavy != 0);
         }
@@ -32,49 +39,83 @@ fn engine<P: EvictionPolicy + 'static>(
     make: impl Fn() -> P + Send + Sync + 'static,
 ) -> Small {
     let make: Make = Arc::new(move || Box::new(make()));
-    Engine::new(segments, capacity, &make)
+    Engine::new(segments, capacity, None, &make)
 }
 
 fn for_ever() -> Lifetime {
     Lifetime { live: Some(NEVER), idle: Some(NEVER) }
 }
 
-fn put(
-    engine: &Small,
-    key: u64,
-    weight: u64,
-    live: u64,
-    now: u64,
-) -> (Written<u64, u64>, Vec<Cause>) {
+fn write_of(key: u64, value: u64, when: When<'_, u32>) -> Write<'_, u64, u64, u32> {
+    Write {
+        entry: Entry { key, value },
+        hash: crate::hash::mix(key),
+        weight: 1,
+        lifetime: for_ever(),
+        when,
+        guard: None,
+    }
+}
+
+/// Everything that left, and why; it goes into limbo.
+fn causes(engine: &Small, out: &mut Outgoing<u64, u64, u32>) -> Vec<Cause> {
+    let left = out.take_departed();
+    let causes = left.iter().map(|left| left.cause).collect();
+    engine.give_up(left, out);
+    engine.have_grace(out);
+    drop(out.take_dead());
+    causes
+}
+
+/// What became of a write: the value that it replaced, or why it was not stored.
+#[derive(Debug, PartialEq, Eq)]
+enum Done {
+    Stored(Option<u64>),
+    Refused(Option<Reason>),
+}
+
+/// The same, and what left.
+type Put = (Done, Vec<Cause>);
+
+fn put(engine: &Small, key: u64, weight: u64, live: u64, now: u64) -> Put {
     put_by(engine, key, weight, live, &|| now)
 }
 
-fn put_by(
-    engine: &Small,
-    key: u64,
-    weight: u64,
-    live: u64,
-    clock: &dyn Fn() -> u64,
-) -> (Written<u64, u64>, Vec<Cause>) {
-    let mut out = Outgoing::new();
+fn put_by(engine: &Small, key: u64, weight: u64, live: u64, clock: &dyn Fn() -> u64) -> Put {
+    let mut out = Outgoing::new(true);
+    let pin = epoch::pin();
     let write = Write {
-        entry: Arc::new(Entry { key, value: weight }),
-        hash: crate::hash::mix(key),
         weight,
         lifetime: Lifetime { live: Some(live), idle: Some(NEVER) },
-        when: When::Always,
+        guard: Some(pin.guard()),
+        ..write_of(key, weight, When::Always)
     };
-    let written = engine.write(write, clock, &mut out);
-    (written, out.drain().map(|removed| removed.cause).collect())
+    let written = match engine.write(write, clock, &mut out) {
+        Written::Stored { old, .. } => Done::Stored(old.map(|found| found.entry.value)),
+        Written::NotMet { .. } => Done::Refused(None),
+        Written::Refused { reason, .. } => Done::Refused(Some(reason)),
+    };
+    (written, causes(engine, &mut out))
+}
+
+fn read(engine: &Small, key: u64, now: u64) -> Option<u64> {
+    let clock = ManualClock::new();
+    clock.advance(Duration::from_nanos(now));
+    let clock: Arc<dyn Clock> = Arc::new(clock);
+    let pin = epoch::pin();
+    let hash = crate::hash::mix(key);
+    let found = engine.read(pin.guard(), hash, &key, Timer(&clock), NEVER)?;
+    Some(found.entry.value)
 }
 
 fn delete(engine: &Small, key: u64) {
-    let mut out = Outgoing::new();
+    let mut out = Outgoing::new(false);
     let hash = crate::hash::mix(key);
     let mut segment = engine.lock(hash);
     if let Some(slot) = segment.find(hash, &key) {
         segment.detach(slot, Cause::Deleted, &mut out);
     }
+    segment.tidy(&mut out);
     drop(segment);
     engine.give_back(&mut out);
 }
@@ -83,7 +124,7 @@ fn assert_valid(engine: &Small) {
     let mut weight = 0;
     for stripe in engine.stripes() {
         let segment = stripe.lock();
-        segment.assert_valid();
+        segment.assert_valid(|&key| crate::hash::mix(key));
         weight += segment.weight();
         drop(segment);
         assert_eq!(stripe.weight(), stripe.lock().weight());
@@ -107,22 +148,21 @@ proptest! {
             4 => Box::new(Sieve::new()),
             _ => Box::new(NoEviction::new()),
         });
-        let engine: Small = Engine::new(1 << segments, 40, &make);
+        let engine: Small = Engine::new(1 << segments, 40, Some(40), &make);
         let mut now = 0;
         for (op, key, n) in ops {
             match op {
                 0..8 => drop(put(&engine, key, n, NEVER, now)),
                 8..12 => drop(put(&engine, key, 1, (n + 1) << 30, now)),
                 12..15 => {
-                    let hash = crate::hash::mix(key);
-                    engine.lock(hash).read(hash, &key, now, NEVER);
+                    read(&engine, key, now);
                 }
                 15 => delete(&engine, key),
                 16 => now += n << 30,
-                17 => drop(engine.set_capacity(n * 8, &|| now, &mut Outgoing::new())),
+                17 => drop(engine.set_capacity(n * 8, &|| now, &mut Outgoing::new(false))),
                 18 => drop(put(&engine, key, n * 4, NEVER, now)),
                 _ => {
-                    let mut out = Outgoing::new();
+                    let mut out = Outgoing::new(false);
                     let hash = crate::hash::mix(key);
                     engine.lock(hash).expire(now, usize::try_from(n).unwrap(), &mut out);
                     engine.give_back(&mut out);
@@ -141,7 +181,7 @@ fn the_entry_being_replaced_is_not_its_own_victim() {
     }
     // 0 is the oldest, and grows: 1 and 2 leave for it, and it is now the newest.
     let (written, causes) = put(&engine, 0, 5, NEVER, 0);
-    assert!(matches!(written, Written::Stored { old: Some(old) } if old.value == 2));
+    assert_eq!(written, Done::Stored(Some(2)));
     assert_eq!(causes, [Cause::Evicted, Cause::Evicted, Cause::Replaced]);
     let (_, causes) = put(&engine, 9, 4, NEVER, 0);
     assert_eq!(causes, [Cause::Evicted, Cause::Evicted], "3 and 4 leave before 0");
@@ -162,7 +202,7 @@ fn what_can_never_fit_pushes_nobody_out() {
     let engine = engine(1, 10, Fifo::new);
     put(&engine, 0, 10, NEVER, 0);
     let (written, causes) = put(&engine, 1, 11, NEVER, 0);
-    assert!(matches!(written, Written::Refused { reason: Reason::TooHeavy, .. }));
+    assert_eq!(written, Done::Refused(Some(Reason::TooHeavy)));
     assert_eq!(causes, []);
     assert_valid(&engine);
 }
@@ -174,11 +214,11 @@ fn a_heavy_write_gathers_from_every_segment() {
         put(&engine, key, 1, NEVER, 0);
     }
     let (written, causes) = put(&engine, 5000, 990, NEVER, 0);
-    assert!(matches!(written, Written::Stored { old: None }));
+    assert_eq!(written, Done::Stored(None));
     assert!((990..=1000).contains(&causes.len()), "{}", causes.len());
     assert_valid(&engine);
     let (written, _) = put(&engine, 5000, 1001, NEVER, 0);
-    assert!(matches!(written, Written::Refused { reason: Reason::TooHeavy, .. }));
+    assert_eq!(written, Done::Refused(Some(Reason::TooHeavy)));
     assert!(engine.lock(crate::hash::mix(5000)).find(crate::hash::mix(5000), &5000).is_none());
     assert_valid(&engine);
 }
@@ -193,7 +233,7 @@ fn a_heavy_update_takes_no_more_than_it_lacks() {
     }
     // Its own segment has it alone: others must give up 10.
     let (written, causes) = put(&engine, 5000, 510, NEVER, 0);
-    assert!(matches!(written, Written::Stored { old: Some(_) }));
+    assert!(matches!(written, Done::Stored(Some(_))));
     let evicted = causes.iter().filter(|&&cause| cause == Cause::Evicted).count();
     assert_eq!(evicted, 10);
     assert_valid(&engine);
@@ -215,7 +255,7 @@ fn a_segment_below_its_share_takes_from_a_heavier_one() {
     assert_eq!(engine.budget.used(), 400);
     for _ in 0..300 {
         let (written, causes) = put(&engine, next(3, &mut few), 1, NEVER, 0);
-        assert!(matches!(written, Written::Stored { .. }));
+        assert!(matches!(written, Done::Stored(_)));
         assert_eq!(causes, [Cause::Evicted]);
     }
     let weights: Vec<u64> = engine.stripes().map(Stripe::weight).collect();
@@ -266,7 +306,7 @@ fn weights<const N: usize>(engine: &Small) -> [u64; N] {
 
 fn store(engine: &Small, key: u64, weight: u64) -> Vec<Cause> {
     let (written, causes) = put(engine, key, weight, NEVER, 0);
-    assert!(matches!(written, Written::Stored { .. }));
+    assert!(matches!(written, Done::Stored(_)));
     assert_valid(engine);
     causes
 }
@@ -323,7 +363,7 @@ fn a_neighbour_gives_what_has_expired_first() {
         }
     }
     let (written, causes) = put(&engine, key, 4, NEVER, 1 << 40);
-    assert!(matches!(written, Written::Stored { .. }));
+    assert!(matches!(written, Done::Stored(_)));
     assert_eq!(causes, [Cause::Expired; 15]);
     assert_eq!(weights(&engine), [4, 20, 15, 30]);
     assert_valid(&engine);
@@ -364,7 +404,7 @@ fn a_neighbour_that_is_busy_is_passed_over() {
     let engine = full([&[1; 10], &[1; 20], &[1; 24], &[1; 26]]);
     // Only a write that went to everyone, and so to 1, would read the clock. It would wait for 2: the clock lets 2 go.
     let deadline = Deadline { hard: 1 << 30, idle: NEVER };
-    engine.stripe(1).unwrap().lock().reschedule(Slot::new(0), deadline, 0);
+    engine.stripe(1).unwrap().lock().reschedule(0, Slot::new(0), deadline, 0);
     let (locked, wait) = std::sync::mpsc::channel();
     let (held, hold) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -382,7 +422,7 @@ fn a_neighbour_that_is_busy_is_passed_over() {
         };
         let (written, causes) = put_by(engine, key, 3, NEVER, &clock);
         assert!(held.take().is_some(), "2 is still held");
-        assert!(matches!(written, Written::Stored { .. }));
+        assert!(matches!(written, Done::Stored(_)));
         assert_eq!(causes, [Cause::Evicted; 3]);
     });
     assert_eq!(weights(&engine), [13, 20, 24, 23]);
@@ -407,7 +447,7 @@ fn an_update_asks_others_if_its_policy_names_a_newcomer() {
         }
         fn insert(&mut self, _: Slot, _: &Meta) {}
         fn remove(&mut self, _: Slot, _: Cause) {}
-        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters) -> Victim {
+        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
             Victim::Newcomer
         }
         fn len(&self) -> usize {
@@ -425,7 +465,7 @@ fn an_update_asks_others_if_its_policy_names_a_newcomer() {
         0 => Box::new(Stubborn),
         _ => Box::new(Lru::new()),
     });
-    let engine: Small = Engine::new(2, 10, &make);
+    let engine: Small = Engine::new(2, 10, None, &make);
     let keys_of = |home| (0..).filter(move |&key| crate::hash::mix(key) >> 63 == home);
     let key = keys_of(0).next().unwrap();
     put(&engine, key, 5, NEVER, 0);
@@ -434,7 +474,7 @@ fn an_update_asks_others_if_its_policy_names_a_newcomer() {
     assert_eq!(weights(&engine), [7, 3]);
     // A true newcomer is refused, though others could give.
     let (written, causes) = put(&engine, keys_of(0).nth(1).unwrap(), 1, NEVER, 0);
-    assert!(matches!(written, Written::Refused { reason: Reason::Full, .. }));
+    assert_eq!(written, Done::Refused(Some(Reason::Full)));
     assert_eq!(causes, []);
 }
 
@@ -442,13 +482,10 @@ fn an_update_asks_others_if_its_policy_names_a_newcomer() {
 fn without_deadlines_no_clock_is_read() {
     let engine = engine(2, 10, Lru::new);
     let never = || panic!("no entry has a deadline");
-    let mut out = Outgoing::new();
+    let mut out = Outgoing::new(true);
     for key in 0..20 {
-        let hash = crate::hash::mix(key);
-        let entry = Arc::new(Entry { key, value: key });
-        let (lifetime, when) = (for_ever(), When::Always);
         let weight = if key == 10 { 9 } else { 1 };
-        engine.write(Write { entry, hash, weight, lifetime, when }, &never, &mut out);
+        engine.write(Write { weight, ..write_of(key, key, When::Always) }, &never, &mut out);
     }
     assert!(engine.set_capacity(2, &never, &mut out));
     assert!(engine.stripes().all(|stripe| !stripe.lock().expires()));
@@ -464,12 +501,12 @@ fn without_deadlines_no_clock_is_read() {
 fn where_enough_is_free_nothing_leaves() {
     let engine = engine(2, 10, Lru::new);
     (0..4).for_each(|key| drop(put(&engine, key, 1, 1 << 30, 0)));
-    let mut out = Outgoing::new();
+    let mut out = Outgoing::new(true);
     assert!(engine.set_capacity(4, &|| 1 << 40, &mut out));
-    assert!(out.is_empty(), "the expired may wait");
+    assert_eq!(causes(&engine, &mut out), [], "the expired may wait");
     assert!(engine.set_capacity(3, &|| 1 << 40, &mut out));
-    assert!(!out.is_empty());
-    assert!(out.drain().all(|removed| removed.cause == Cause::Expired));
+    let causes = causes(&engine, &mut out);
+    assert!(!causes.is_empty() && causes.iter().all(|&cause| cause == Cause::Expired));
     assert!(engine.set_capacity(7, &|| 1 << 40, &mut out));
     assert_eq!(engine.budget.capacity(), 7);
     assert_valid(&engine);
@@ -485,7 +522,7 @@ fn writes_that_contend_for_all_the_room_all_end() {
                 for i in 0..300 {
                     let weight = [100, 60, 1, 30][usize::try_from((i + thread) % 4).unwrap()];
                     let (written, _) = put(engine, i % 17 + thread * 100, weight, NEVER, 0);
-                    assert!(matches!(written, Written::Stored { .. }));
+                    assert!(matches!(written, Done::Stored(_)));
                     assert!(engine.budget.used() <= 100);
                 }
             });
@@ -516,12 +553,12 @@ fn what_has_expired_makes_room_before_what_lives() {
             put(&engine, key, 1, live, 0);
         }
         let later = 1 << 40;
-        assert!(engine.set_capacity(300, &|| later, &mut Outgoing::new()), "half has expired");
+        assert!(engine.set_capacity(300, &|| later, &mut Outgoing::new(false)), "half has expired");
         assert_valid(&engine);
         let (written, _) = put(&engine, 1000, 100, NEVER, later);
-        assert!(matches!(written, Written::Stored { .. }));
+        assert!(matches!(written, Done::Stored(_)));
         assert_eq!(engine.budget.used(), 300);
-        assert!(!engine.set_capacity(299, &|| later, &mut Outgoing::new()), "the rest lives");
+        assert!(!engine.set_capacity(299, &|| later, &mut Outgoing::new(false)), "the rest lives");
         assert_valid(&engine);
     }
 }
@@ -587,8 +624,7 @@ fn a_policy_that_panics_is_replaced_wherever_it_does() {
         });
         for i in 0..60_u64 {
             put(&engine, i % 30, i % 3 + 1, NEVER, 0);
-            let hash = crate::hash::mix(i % 7);
-            engine.lock(hash).read(hash, &(i % 7), 0, NEVER);
+            read(&engine, i % 7, 0);
             assert_valid(&engine);
         }
         let panics = engine.stripes().next().unwrap().lock().policy_panics();
@@ -629,11 +665,10 @@ fn a_policy_that_panics_twice_gives_way_to_lru() {
     for key in 0..3 {
         put(&engine, key, 1, NEVER, 0);
     }
-    let hash = crate::hash::mix(0);
-    engine.lock(hash).read(hash, &0, 0, NEVER);
+    read(&engine, 0, 0);
     let (written, causes) = put(&engine, 3, 1, NEVER, 0);
     drop(std::panic::take_hook());
-    assert!(matches!(written, Written::Stored { .. }));
+    assert!(matches!(written, Done::Stored(_)));
     assert_eq!(causes, [Cause::Evicted]);
     let one = crate::hash::mix(1);
     assert!(engine.lock(one).find(one, &1).is_none(), "1 was the least recently used");
@@ -666,8 +701,8 @@ fn a_policy_that_names_nonsense_is_not_believed() {
         let engine = engine(1, 1, move || Wrong(newcomer));
         put(&engine, 0, 1, NEVER, 0);
         let (written, _) = put(&engine, 1, 1, NEVER, 0);
-        assert!(matches!(written, Written::Refused { reason: Reason::Full, .. }));
-        assert!(!engine.set_capacity(0, &|| 0, &mut Outgoing::new()), "it gives nothing up");
+        assert_eq!(written, Done::Refused(Some(Reason::Full)));
+        assert!(!engine.set_capacity(0, &|| 0, &mut Outgoing::new(false)), "it gives nothing up");
         assert_eq!((engine.budget.capacity(), engine.budget.used()), (1, 1));
     }
 }
@@ -675,33 +710,25 @@ fn a_policy_that_names_nonsense_is_not_believed() {
 #[test]
 fn conditions_are_judged_where_the_write_happens() {
     let engine = engine(1, 10, Lru::new);
-    let mut out = Outgoing::new();
+    let mut out = Outgoing::new(false);
     let hash = crate::hash::mix(1);
-    let write = |value, when| Write {
-        entry: Arc::new(Entry { key: 1, value }),
-        hash,
-        weight: 1,
-        lifetime: for_ever(),
-        when,
-    };
     let mut run = |value, when| {
-        matches!(engine.write(write(value, when), &|| 0, &mut out), Written::Stored { .. })
+        matches!(engine.write(write_of(1, value, when), &|| 0, &mut out), Written::Stored { .. })
     };
     assert!(!run(1, When::Load(&5)));
     assert!(run(2, When::Current(None)));
     assert!(!run(3, When::Current(None)));
     assert!(!run(4, When::Absent));
-    let slot = engine.lock(hash).find(hash, &1).unwrap();
-    let seen = Arc::clone(engine.lock(hash).entry(slot).unwrap());
-    assert!(run(5, When::Current(Some(&seen))));
-    assert!(!run(6, When::Current(Some(&seen))), "5 is there now");
+    let seen = engine.lock(hash).find(hash, &1);
+    assert!(run(5, When::Current(seen)));
+    assert!(!run(6, When::Current(seen)), "5 is there now");
     delete(&engine, 1);
-    assert!(!run(7, When::Current(Some(&seen))), "nothing is there now");
-    engine.lock(hash).pending.add_load(hash, 1, 9);
+    assert!(!run(7, When::Current(seen)), "nothing is there now");
+    engine.lock(hash).pending().add_load(hash, 1, 9);
     assert!(!run(8, When::Load(&5)), "another load");
     assert!(run(9, When::Load(&9)));
     assert!(!run(10, When::Load(&9)), "it has landed");
-    engine.lock(hash).pending.add_load(hash, 1, 9);
+    engine.lock(hash).pending().add_load(hash, 1, 9);
     assert!(run(11, When::Always));
     assert!(!run(12, When::Load(&9)), "11 overtook it");
 }

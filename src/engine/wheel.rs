@@ -57,7 +57,8 @@
 //! Implementation of a Timer Facility", SOSP 1987, scheme 7. To find the level by the highest digit that differs, and to
 //! keep a bitmap a level, are ideas of tokio's wheel; the budget and the open bucket are this cache's.
 
-use crate::engine::slab::{Column, Slot};
+use crate::engine::column::Column;
+use crate::engine::slab::Slot;
 use crate::policy::list::{Links, List};
 
 /// A tick in nanoseconds: 1.05 ms. A power of two, so that the last instant of `u64` is near a whole tick too.

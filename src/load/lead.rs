@@ -3,9 +3,9 @@
 use super::flight::{Flight, Landing};
 use super::{block, waits};
 use crate::cache::Cache;
-use crate::engine::{Entry, When, Written};
+use crate::engine::{Entry, When, Written, epoch};
 use crate::error::LoadError;
-use crate::observe::Tally;
+use crate::observe::{Cause, Tally};
 use crate::sync::{Arc, thread};
 use crate::write::Ttl;
 use equivalent::Equivalent;
@@ -14,15 +14,15 @@ use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 
 /// A load's mark under its key: the flight, which is this one and no other.
-pub(crate) struct Ticket<K, V>(Arc<Flight<Arc<Entry<K, V>>>>);
+pub(crate) struct Ticket<V>(Arc<Flight<Arc<V>>>);
 
-impl<K, V> PartialEq for Ticket<K, V> {
+impl<V> PartialEq for Ticket<V> {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl<K, V> Clone for Ticket<K, V> {
+impl<V> Clone for Ticket<V> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -73,8 +73,8 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    Resident(Arc<Entry<K, V>>),
-    Join(Ticket<K, V>),
+    Resident(V),
+    Join(Ticket<V>),
     Lead(Lead<'a, K, V, S>),
 }
 
@@ -128,8 +128,7 @@ where
         R: Outcome<V>,
     {
         let hash = self.hash(key);
-        let found = self.hold(self.read(hash, key)).value().cloned();
-        match found {
+        match self.value(hash, key) {
             Some(value) => Ok(value),
             None => block::block_on(self.load(hash, key, async || loader(key))),
         }
@@ -167,8 +166,7 @@ where
         R: Outcome<V>,
     {
         let hash = self.hash(key);
-        let found = self.hold(self.read(hash, key)).value().cloned();
-        match found {
+        match self.value(hash, key) {
             Some(value) => Ok(value),
             None => self.load(hash, key, || loader(key.to_owned())).await,
         }
@@ -188,16 +186,16 @@ where
     {
         loop {
             let ticket = match self.begin(hash, key) {
-                Begun::Resident(entry) => return Ok(self.clone_of(entry)),
+                Begun::Resident(value) => return Ok(value),
                 Begun::Lead(lead) => return lead.run(loader).await,
                 Begun::Join(ticket) => ticket,
             };
             let _waiting = waits::wait_for(ticket.0.id()).map_err(|_| LoadError::Recursive)?;
             let landing = ticket.0.join().await;
-            // The flight must not be the last to own an entry whose destructor panics.
+            // The flight must not be the last to own a value whose destructor panics.
             drop(ticket);
             match landing {
-                Landing::Landed(entry) => return Ok(self.clone_of(entry)),
+                Landing::Landed(value) => return Ok(self.unshare(value)),
                 Landing::Failed(error) => {
                     // An error of another type is for others: this caller's own loader is next.
                     if let Ok(error) = error.downcast() {
@@ -209,6 +207,15 @@ where
         }
     }
 
+    /// A clone of the value of a key, as a reader gets it.
+    fn value<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = epoch::pin();
+        self.read(pin.guard(), hash, key).map(|entry| entry.value.clone())
+    }
+
     /// Looks the key up, joins its load, or leaves a mark and leads: one lock.
     fn begin<Q>(&self, hash: u64, key: &Q) -> Begun<'_, K, V, S>
     where
@@ -217,16 +224,18 @@ where
         let ticket = Ticket(Flight::new());
         // Both are the user's `Clone`, so they run before the lock.
         let (key_of_mark, key_of_lead) = (key.to_owned(), key.to_owned());
+        let pin = epoch::pin();
         let mut segment = self.engine.lock(hash);
         let now = self.now_in(&segment);
         let live = segment.find_live(hash, key, now);
-        if let Some(entry) = live.and_then(|slot| segment.entry(slot)) {
-            return Begun::Resident(Arc::clone(entry));
+        if let Some(found) = live.and_then(|slot| segment.found(slot, pin.guard())) {
+            drop(segment);
+            return Begun::Resident(found.entry.value.clone());
         }
-        if let Some(ticket) = segment.pending.load(hash, key) {
+        if let Some(ticket) = segment.pending().load(hash, key) {
             return Begun::Join(ticket.clone());
         }
-        segment.pending.add_load(hash, key_of_mark, ticket.clone());
+        segment.pending().add_load(hash, key_of_mark, ticket.clone());
         drop(segment);
         let stage = Stage::Loading;
         let mut lead = Lead { cache: self, hash, key: key_of_lead, ticket, began: 0, stage };
@@ -245,7 +254,7 @@ where
     cache: &'a Cache<K, V, S>,
     hash: u64,
     key: K,
-    ticket: Ticket<K, V>,
+    ticket: Ticket<V>,
     began: u64,
     stage: Stage,
 }
@@ -278,10 +287,10 @@ where
         match outcome.into_result() {
             Ok(value) => {
                 self.cache.recorder.count(Tally::Loads);
-                let (cache, entry) = (self.cache, self.land(value));
+                let (cache, value) = (self.cache, self.land(value));
                 // As in `load`: the caller is the last owner, if anyone here is.
                 drop(self);
-                Ok(cache.clone_of(entry))
+                Ok(cache.unshare(value))
             }
             Err(error) => {
                 self.cache.recorder.count(Tally::LoadFailures);
@@ -291,19 +300,27 @@ where
     }
 
     /// Publishes the value, if nothing was written meanwhile, and gives it to all who wait.
-    fn land(&mut self, value: V) -> Arc<Entry<K, V>> {
-        // The key's `Clone`, the weigher and the expiry are user code too, and may ask for this very key.
+    fn land(&mut self, value: V) -> Arc<V> {
+        // `Clone`, the weigher and the expiry are user code too, and may ask for this very key.
         let _running = waits::enter(self.ticket.0.id());
-        let entry = Arc::new(Entry { key: self.key.clone(), value });
+        let entry = Entry { key: self.key.clone(), value };
         let mut delivery = self.cache.delivery();
-        let (mine, when) = (Arc::clone(&entry), When::Load(&self.ticket));
-        let written = self.cache.write(mine, self.hash, Ttl::Configured, when, &mut delivery.out);
-        if let Written::Refused { entry, .. } = written {
-            self.cache.refuse(&entry);
-        }
+        let (when, ttl) = (When::Load(&self.ticket), Ttl::Configured);
+        let pin = epoch::pin();
+        let guard = Some(pin.guard());
+        let value = match self.cache.write(entry, self.hash, ttl, when, guard, &mut delivery.out) {
+            // Once it is published, it is the cache's: those who wait get a clone.
+            Written::Stored { new, .. } => new.map(|found| found.entry.value.clone()),
+            Written::NotMet { entry } => Some(self.cache.value_of(entry)),
+            Written::Refused { entry, .. } => {
+                self.cache.tell(&entry, Cause::Refused);
+                Some(self.cache.value_of(entry))
+            }
+        };
+        let value = Arc::new(value.unwrap_or_else(|| unreachable!("a guard shows what is stored")));
         self.stage = Stage::Ended;
-        self.ticket.0.settle(Landing::Landed(Arc::clone(&entry)));
-        entry
+        self.ticket.0.settle(Landing::Landed(Arc::clone(&value)));
+        value
     }
 
     fn fail<E: Send + Sync + 'static>(&mut self, error: E) -> Arc<E> {
@@ -324,7 +341,7 @@ where
     fn unmark(&self) {
         let mut delivery = self.cache.delivery();
         let mut segment = self.cache.engine.lock(self.hash);
-        segment.pending.remove_load(self.hash, &self.ticket, &mut delivery.out);
+        segment.pending().remove_load(self.hash, &self.ticket, &mut delivery.out);
     }
 }
 

@@ -83,6 +83,10 @@ impl EvictionPolicy for Fifo {
         Hears::Nothing
     }
 
+    fn hears_misses(&self) -> bool {
+        false
+    }
+
     fn insert(&mut self, slot: Slot, _: &Meta) {
         self.queue.push_front(&mut self.links, slot);
     }

@@ -66,7 +66,7 @@
 
 use super::list::{Links, List};
 use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
-use crate::engine::slab::Column;
+use crate::engine::column::Column;
 use crate::observe::Cause;
 use std::fmt;
 
@@ -85,6 +85,9 @@ struct Bucket {
 /// Reading an entry, writing it and inserting it are uses; `peek` and `contains_key` are not. Counts are of resident entries
 /// alone: an entry that comes back starts at 1. Every call costs O(1), and an entry 12 bytes, and 32 for each count that
 /// occurs. Choose it where some keys stay popular for good; what was popular once is slow to leave.
+///
+/// Exact while one thread at a time uses the cache. Where threads read and write side by side, hits are heard in the order in
+/// which they were noted, in batches; one is lost if 64 others wait to be heard while somebody writes to the segment.
 ///
 /// ```
 /// use cachette::{Cache, policy::Lfu};
@@ -188,6 +191,10 @@ impl Lfu {
 impl EvictionPolicy for Lfu {
     fn hears(&self) -> Hears {
         Hears::InOrder
+    }
+
+    fn hears_misses(&self) -> bool {
+        false
     }
 
     fn insert(&mut self, slot: Slot, _: &Meta) {

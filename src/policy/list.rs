@@ -19,7 +19,8 @@
 //! | `push_front`, `push_after`, `unlink`, `replace`, `move_to_front`, `front`, `back`, `after`, `before` | O(1) |
 //! | `iter` | O(1) a step, from either end |
 
-use crate::engine::slab::{Column, Slot};
+use crate::engine::column::Column;
+use crate::engine::slab::Slot;
 
 #[derive(Clone, Copy)]
 struct Link {

@@ -60,6 +60,9 @@ use std::fmt;
 /// Reading an entry, writing it and inserting it are uses; `peek` and `contains_key` are not. Every call costs O(1), and an
 /// entry 8 bytes. Choose it where what was used lately is used again soon; a scan longer than the cache sweeps it clean.
 ///
+/// Exact while one thread at a time uses the cache. Where threads read and write side by side, hits are heard in the order in
+/// which they were noted, in batches; one is lost if 64 others wait to be heard while somebody writes to the segment.
+///
 /// ```
 /// use cachette::{Cache, policy::Lru};
 ///
@@ -88,6 +91,10 @@ impl Lru {
 impl EvictionPolicy for Lru {
     fn hears(&self) -> Hears {
         Hears::Recency
+    }
+
+    fn hears_misses(&self) -> bool {
+        false
     }
 
     fn insert(&mut self, slot: Slot, _: &Meta) {

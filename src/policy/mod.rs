@@ -12,7 +12,7 @@
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 
-use crate::engine::slab::Column;
+use crate::engine::column::Column;
 use crate::observe::Cause;
 use std::fmt;
 
@@ -132,7 +132,6 @@ impl<'a> HitCounters<'a> {
     }
 
     /// The counters kept in `counts`, that stop at `max`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine keeps its counters here so far"))]
     pub(crate) fn view(counts: &'a dyn Counts, max: u8) -> Self {
         Self { kept: Kept::Elsewhere(counts), max }
     }
@@ -301,7 +300,13 @@ pub trait EvictionPolicy: Send {
         let _ = slot;
     }
 
-    /// A read found nothing under `hash`: for ghosts and sketches.
+    /// Whether [`miss`](Self::miss) does anything. Asked once. A read that finds nothing takes no lock if this says no; it is
+    /// yes unless a policy says otherwise, so that none which listens is deaf.
+    fn hears_misses(&self) -> bool {
+        true
+    }
+
+    /// A read found nothing under `hash`: for ghosts and sketches. Not told if the segment is being written to at that moment.
     fn miss(&mut self, hash: u64) {
         let _ = hash;
     }
@@ -356,6 +361,9 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
     }
     fn hit(&mut self, slot: Slot) {
         (**self).hit(slot);
+    }
+    fn hears_misses(&self) -> bool {
+        (**self).hears_misses()
     }
     fn miss(&mut self, hash: u64) {
         (**self).miss(hash);

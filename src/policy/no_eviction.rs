@@ -73,6 +73,10 @@ impl EvictionPolicy for NoEviction {
         Hears::Nothing
     }
 
+    fn hears_misses(&self) -> bool {
+        false
+    }
+
     fn insert(&mut self, _: Slot, _: &Meta) {
         self.len += 1;
     }

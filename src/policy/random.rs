@@ -52,7 +52,7 @@
 //! ```
 
 use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
-use crate::engine::slab::Column;
+use crate::engine::column::Column;
 use crate::observe::Cause;
 use std::fmt;
 
@@ -126,6 +126,10 @@ impl Random {
 impl EvictionPolicy for Random {
     fn hears(&self) -> Hears {
         Hears::Nothing
+    }
+
+    fn hears_misses(&self) -> bool {
+        false
     }
 
     fn insert(&mut self, slot: Slot, _: &Meta) {

@@ -126,6 +126,10 @@ impl EvictionPolicy for Sieve {
         Hears::Counter(1)
     }
 
+    fn hears_misses(&self) -> bool {
+        false
+    }
+
     fn insert(&mut self, slot: Slot, _: &Meta) {
         self.queue.push_front(&mut self.links, slot);
     }

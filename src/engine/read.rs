@@ -1,0 +1,189 @@
+//! Reading: no lock, and on a warm key no write.
+//!
+//! ```text
+//!   pin ─► home bucket ─► tag ─► slot ─► key? ─► deadlines, if there are any ─► the policy's ear ─► the value
+//!                                          └── no: the next match, the next bucket, and a proof of the miss
+//! ```
+//!
+//! What a hit costs beyond the look-up is the policy's choice: nothing (it does not hear), a store that stops when the counter
+//! is full, or a push into the segment's ring.
+
+use super::deadlines::Deadline;
+use super::epoch::{Guard, Pin};
+use super::guarded::Ears;
+use super::index::{Code, Counter};
+use super::slab::{Found, Held};
+use super::stripe::{Shared, Stripe, is_locked};
+use super::{Engine, Slot};
+use crate::sync::Ordering;
+use crate::time::{NEVER, Timer};
+use equivalent::Equivalent;
+
+/// What was found, and when it expires.
+pub(crate) struct Read<'p, K, V> {
+    pub(crate) found: Found<'p, K, V>,
+    pub(crate) deadline: Deadline,
+}
+
+impl<K, V, F> Engine<K, V, F> {
+    /// The live entry of a key, and its deadline. Touches nothing.
+    #[inline]
+    pub(crate) fn look<'p, Q>(
+        &'p self,
+        guard: Guard<'p>,
+        hash: u64,
+        key: &Q,
+        timer: Timer<'_>,
+    ) -> Option<Read<'p, K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let stripe = self.home(hash);
+        let (found, _) = stripe.seek(guard, hash, key)?;
+        let deadline = stripe.shared.deadlines.get(found.slot);
+        let earlier = deadline.earlier();
+        if earlier != NEVER {
+            timer.before(earlier)?;
+        }
+        Some(Read { found, deadline })
+    }
+
+    /// The live entry of a key, for a reader: the policy hears of it, and an idle deadline is pushed back.
+    #[inline]
+    pub(crate) fn read<'p, Q>(
+        &'p self,
+        guard: Guard<'p>,
+        hash: u64,
+        key: &Q,
+        timer: Timer<'_>,
+        idle: u64,
+    ) -> Option<Found<'p, K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let stripe = self.home(hash);
+        let found = stripe.seek(guard, hash, key);
+        let deadlines = &stripe.shared.deadlines;
+        let found = found
+            .filter(|(found, _)| !deadlines.any() || deadlines.outlive(found.slot, timer, idle));
+        let Some((found, counter)) = found else {
+            stripe.missed(hash);
+            return None;
+        };
+        stripe.hit(found.slot, counter);
+        Some(found)
+    }
+
+    /// Both deadlines of what was found.
+    pub(crate) fn deadline_of(&self, hash: u64, found: &Found<'_, K, V>) -> Deadline {
+        self.home(hash).shared.deadlines.get(found.slot)
+    }
+
+    /// An entry that was found, kept beyond its pin.
+    pub(crate) fn hold<'s>(
+        &'s self,
+        hash: u64,
+        found: Found<'_, K, V>,
+        pin: &Pin,
+    ) -> Held<'s, K, V> {
+        self.home(hash).shared.slab.hold(found, pin)
+    }
+
+    /// Asks for a key's bucket ahead of its use.
+    pub(crate) fn prefetch(&self, guard: Guard<'_>, hash: u64) {
+        self.home(hash).shared.index.prefetch(guard, Code::new(hash));
+    }
+
+    /// Asks for a key's entry ahead of its use.
+    pub(crate) fn prefetch_entry(&self, guard: Guard<'_>, hash: u64) {
+        let Shared { index, slab, .. } = &self.home(hash).shared;
+        index.prefetch_entry(slab, guard, Code::new(hash));
+    }
+}
+
+impl<K, V, F> Stripe<K, V, F> {
+    /// The entry of a key, dead or alive, and its hit counter.
+    // Always: out of line, what it finds would go through memory.
+    #[inline(always)]
+    fn seek<'p, Q>(
+        &'p self,
+        guard: Guard<'p>,
+        hash: u64,
+        key: &Q,
+    ) -> Option<(Found<'p, K, V>, Option<Counter<'p>>)>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let Shared { index, slab, .. } = &self.shared;
+        match index.find(slab, guard, Code::new(hash), key) {
+            Ok(found) => found.map(|(found, counter)| (found, Some(counter))),
+            Err(_) => Some((self.find_locked(guard, hash, key)?, None)),
+        }
+    }
+
+    #[inline]
+    fn ears(&self) -> Ears {
+        Ears::from_word(self.shared.ears.load(Ordering::Relaxed))
+    }
+
+    /// Lets the policy hear of a hit, in the way that it asked for.
+    #[inline]
+    fn hit(&self, slot: Slot, counter: Option<Counter<'_>>) {
+        let ears = self.ears();
+        if ears.by_ring() {
+            if !(ears.recency() && self.shared.ring.is_last(slot)) {
+                self.note(slot);
+            }
+        } else if let Some(counter) = counter {
+            let count = counter.load(Ordering::Relaxed);
+            if count < ears.counter() {
+                counter.store(count + 1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    // Apart, so that the code of a warm hit has no locked instruction.
+    #[inline(never)]
+    fn note(&self, slot: Slot) {
+        if self.shared.ring.push(slot).is_err() {
+            self.note_in_full_ring(slot);
+        }
+    }
+
+    #[cold]
+    fn note_in_full_ring(&self, slot: Slot) {
+        if !is_locked() {
+            // Whoever has the lock hears what is in the ring. If that is somebody else, this hit is lost.
+            drop(self.try_lock());
+            let _ = self.shared.ring.push(slot);
+        }
+    }
+
+    /// Lets the policy hear of a miss, if it wants to.
+    #[inline]
+    fn missed(&self, hash: u64) {
+        if self.ears().misses() {
+            self.tell_miss(hash);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_miss(&self, hash: u64) {
+        if !is_locked() {
+            if let Some(mut segment) = self.try_lock() {
+                segment.miss(hash);
+            }
+        }
+    }
+
+    /// What could not be found, or proved not to be there, without the lock.
+    #[cold]
+    fn find_locked<'p, Q>(&'p self, guard: Guard<'p>, hash: u64, key: &Q) -> Option<Found<'p, K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let segment = self.lock();
+        segment.find(hash, key).and_then(|slot| segment.found(slot, guard))
+    }
+}

@@ -1,0 +1,100 @@
+//! What a writer knows of a segment, and readers do not: it is behind the segment's lock.
+
+use super::column::Column;
+use super::guarded::{Ears, Guarded, Make};
+use super::index::{Code, Index, Scribe};
+use super::pending::Pending;
+use super::slab::{Keeper, Slot};
+use super::wheel::Wheel;
+use crate::policy::Counts;
+use crate::sync::Ordering;
+
+/// One segment's.
+pub(super) struct State<K, F> {
+    pub(super) scribe: Scribe,
+    pub(super) keeper: Keeper,
+    pub(super) policy: Guarded,
+    /// Made when the first entry with a deadline comes: a cache that never expires anything pays nothing for it.
+    pub(super) wheel: Option<Box<Wheel>>,
+    pub(super) pending: Pending<K, F>,
+    /// The bucket code of each slot's hash.
+    pub(super) codes: Column<Code>,
+    /// The weights of the slots, where there is any but 1.
+    pub(super) weights: Column<u64>,
+    pub(super) weight: u64,
+    pub(super) share: u64,
+    /// A resident that is out of the policy's order for a while.
+    pub(super) aside: Option<Slot>,
+    /// Some entry has had another weight than 1: only then is the weight in limbo counted.
+    pub(super) weighs: bool,
+    /// The weight of what is in limbo.
+    pub(super) limbo: u128,
+    /// How full limbo must be for another grace period to be asked for.
+    pub(super) ask: u64,
+    /// How many retired slots share a tag.
+    pub(super) batch: usize,
+}
+
+impl<K, F> State<K, F> {
+    pub(crate) fn new(scribe: Scribe, keeper: Keeper, make: Make, share: u64) -> Self {
+        Self {
+            scribe,
+            keeper,
+            policy: Guarded::new(make, share),
+            wheel: None,
+            pending: Pending::new(),
+            codes: Column::new(),
+            weights: Column::new(),
+            weight: 0,
+            share,
+            aside: None,
+            weighs: false,
+            limbo: 0,
+            ask: 0,
+            batch: 1,
+        }
+    }
+
+    /// How the policy hears.
+    pub(crate) fn ears(&self) -> Ears {
+        self.policy.ears()
+    }
+
+    #[inline]
+    pub(super) fn weight_of(&self, slot: Slot) -> u64 {
+        self.weights.get(slot.index()).copied().unwrap_or(1)
+    }
+
+    #[inline]
+    pub(super) fn set_weight(&mut self, slot: Slot, weight: u64) {
+        if weight != 1 && !self.weighs {
+            self.weighs = true;
+            // Until now every entry weighed 1.
+            self.limbo = self.keeper.limbo() as u128;
+        }
+        if self.weighs {
+            self.weights.reach(slot.index(), &1);
+            self.weights[slot] = weight;
+        }
+    }
+}
+
+/// The hit counters of a segment, which are in its index.
+pub(super) struct InIndex<'a> {
+    pub(super) index: &'a Index,
+    pub(super) scribe: &'a Scribe,
+    pub(super) codes: &'a Column<Code>,
+}
+
+impl Counts for InIndex<'_> {
+    fn get(&self, slot: Slot) -> u8 {
+        let counter = self.index.counter(self.scribe, self.codes[slot], slot);
+        counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, slot: Slot, count: u8) {
+        if let Some(counter) = self.index.counter(self.scribe, self.codes[slot], slot) {
+            counter.store(count, Ordering::Relaxed);
+        }
+    }
+}
