@@ -165,6 +165,11 @@ models() {
     RUSTFLAGS="--cfg cachette_loom" CARGO_TARGET_DIR="$TARGET/loom" some_tests loom cargo test --lib --release loom_
 }
 
+# The machine code of a hit, as users have it.
+locked_instructions() {
+    some_tests locked cargo test --release --test warm_hits -- r2_a_hit_has --nocapture
+}
+
 oldest() {
     CARGO_TARGET_DIR="$TARGET/oldest" cargo "+$MINIMUM" check --lib --all-features
 }
@@ -203,6 +208,16 @@ miri() {
     if [ -n "$LONG" ]; then tests=(engine policy); fi
     PROPTEST_CASES=${MIRI_CASES:-1} CACHETTE_TEST_OPS=${MIRI_OPS:-100} MIRIFLAGS=-Zmiri-disable-isolation \
         CARGO_TARGET_DIR="$TARGET/miri" some_tests miri cargo +nightly miri test --lib -- "${tests[@]}"
+}
+
+# What threads do to each other, with every access watched. The standard library is built anew, so that its own are watched too.
+sanitizer() { # thread or address, rounds
+    local name=$1 tests=(--test limbo --test linearizable --test reentry --test capacity)
+    [ -n "$LONG" ] || tests=(--test limbo --test linearizable)
+    # The thread sanitizer knows no fences: under `cachette_tsan` the engine does without.
+    CACHETTE_ROUNDS=$2 RUSTFLAGS="-Zsanitizer=$name $([ "$name" = thread ] && echo --cfg cachette_tsan)" \
+        CARGO_TARGET_DIR="$TARGET/$name" some_tests "$name" cargo +nightly test -Zbuild-std \
+        --target x86_64-unknown-linux-gnu "${tests[@]}"
 }
 
 fuzz() { # seconds a target
@@ -253,6 +268,13 @@ step "tests" tests
 step "doc tests" doc_tests
 step "benchmarks, each once" bench_smoke
 step "loom models" models
+if [ "$(uname -sm)" != "Linux x86_64" ]; then
+    skip "no locked instruction in a hit" "the check knows x86-64 alone"
+elif have objdump; then
+    step "no locked instruction in a hit" locked_instructions
+else
+    missing "no locked instruction in a hit" "objdump is not installed"
+fi
 step "replay on a workload of its own" replay_smoke
 if [ -d "$SHARED/traces" ]; then
     step "replay, exact on the traces" replay_exact
@@ -271,6 +293,13 @@ if nightly miri,rust-src; then
 else
     skip "Miri" "nightly with miri and rust-src cannot be had"
 fi
+for name in thread address; do
+    if [ "$(uname -sm)" = "Linux x86_64" ] && nightly rust-src; then
+        step "$name sanitizer" sanitizer $name "$([ -n "$LONG" ] && echo 100 || echo 1)"
+    else
+        skip "$name sanitizer" "it needs Linux on x86-64, and nightly with rust-src"
+    fi
+done
 if nightly "" && cargo_tool cargo-fuzz; then
     step "fuzzing" fuzz "$([ -n "$LONG" ] && echo 600 || echo 20)"
 else
