@@ -8,10 +8,10 @@ use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::alloc;
 use crate::keys;
 use crate::loops::{self, Latencies, Stream, Tally};
-use crate::peer::{Peer, Reader};
+use crate::once;
+use crate::peer::{Bound, Peer, Reader, Way};
 use crate::work::{Kind, Row};
 
 /// What the parent asks for.
@@ -23,43 +23,64 @@ pub struct Job {
 }
 
 /// `name=number` pairs, in order.
-type Answer = Vec<(&'static str, f64)>;
+pub type Answer = Vec<(String, f64)>;
 
 /// Serves a row of any kind.
-pub fn serve<P: Peer>(job: &Job) -> Result<(), String> {
+pub fn serve<P: Peer + Send>(job: &Job) -> Result<(), String> {
     match job.row.kind {
-        _ if job.row.reads() => serve_bound::<P>(job),
-        Kind::Memory => {
-            let answer = memory::<P>(job);
-            talk(|_| answer.clone())
-        }
+        Kind::Memory => talk(|_| once::memory::<P>(job)),
+        Kind::Expire => talk(|_| once::expire::<P>(job, stream(job, 0))),
+        Kind::Grow => talk(|_| once::grow::<P>(job)),
+        Kind::Cost => serve_cost::<P>(job, |peer, key, value| peer.put(key, value)),
+        _ if job.row.reads() => serve_reads::<P>(job),
         _ => serve_writes::<P>(job),
     }
 }
 
-/// Serves a read row.
-pub fn serve_bound<R: Reader>(job: &Job) -> Result<(), String> {
-    if !job.row.reads() {
-        return Err(format!("{} never evicts: it has no place in {}", R::NAME, job.row.name));
+/// Serves a row to a map that never evicts.
+pub fn serve_bound<B: Bound + Send>(job: &Job) -> Result<(), String> {
+    match job.row.kind {
+        Kind::Cost => serve_cost::<B>(job, B::insert),
+        _ if job.row.reads() => serve_reads::<B>(job),
+        _ => Err(format!("{} never evicts: it has no place in {}", B::NAME, job.row.name)),
     }
+}
+
+fn serve_cost<R: Reader + Send>(
+    job: &Job,
+    put: impl Fn(&mut R, u64, u64) + Sync,
+) -> Result<(), String> {
+    let mut stores = once::sized::<R>(job);
+    talk(|_| once::cost(job, &mut stores, &put))
+}
+
+fn serve_reads<R: Reader>(job: &Job) -> Result<(), String> {
     let resident = keys::shuffled(job.row.entries(job.quick));
     let peer = R::filled(job.row.capacity(job.quick), &resident);
     let mut streams: Vec<_> = (0..job.threads).map(|thread| stream(job, thread)).collect();
     talk(|command| match command {
         Command::Round => {
-            let time = job.round;
-            throughput(&loops::parallel(&mut streams, |_, stream| loops::read(&peer, stream, time)))
+            let mut round = |way| {
+                loops::parallel(&mut streams, |_, stream| {
+                    loops::read(&peer, way, stream, job.round)
+                })
+            };
+            let mut answer = throughput(&round(job.row.way()));
+            if job.row.way() != Way::Get {
+                answer.push(("single".to_owned(), loops::rate(&round(Way::Get)).0));
+            }
+            answer
         }
         Command::Peak => {
             let probe = || resident.iter().filter(|&&key| peer.get(key).is_some()).count() as u64;
-            vec![("resident", peer.resident().unwrap_or_else(probe) as f64)]
+            vec![("resident".to_owned(), peer.resident().unwrap_or_else(probe) as f64)]
         }
     })
 }
 
 fn throughput(tallies: &[Tally]) -> Answer {
     let (rate, hits) = loops::rate(tallies);
-    vec![("rate", rate), ("hits", hits)]
+    vec![("rate".to_owned(), rate), ("hits".to_owned(), hits)]
 }
 
 /// The keys of one thread.
@@ -68,8 +89,8 @@ fn stream(job: &Job, thread: usize) -> Stream {
     let (space, seed) = (job.row.key_space(job.quick), 100 + thread as u64);
     Stream::new(match job.row.kind {
         Kind::ReadHot => vec![keys::key(space / 2); loops::BATCH],
-        Kind::ReadUniform => keys::uniform(space, (8 << 20) / scale, seed),
-        Kind::ReadZipf => keys::zipf(space, (1 << 20) / scale, seed),
+        Kind::ReadUniform | Kind::Read(Way::Many) => keys::uniform(space, (8 << 20) / scale, seed),
+        Kind::ReadZipf | Kind::Read(_) => keys::zipf(space, (1 << 20) / scale, seed),
         _ => keys::zipf(space, (4 << 20) / scale, seed),
     })
 }
@@ -98,7 +119,7 @@ fn serve_writes<P: Peer>(job: &Job) -> Result<(), String> {
             let round = |_, writer: &mut _| write(job, &peer, writer, time, nothing);
             throughput(&loops::parallel(&mut writers, round))
         }
-        Command::Peak => vec![("resident", peak(job, &peer, &mut writers) as f64)],
+        Command::Peak => vec![("resident".to_owned(), peak(job, &peer, &mut writers) as f64)],
     })
 }
 
@@ -166,7 +187,7 @@ fn probe<P: Peer>(job: &Job, peer: &P, writers: &[Writer]) -> u64 {
 
 fn latency<P: Peer>(job: &Job, peer: &P, writers: &mut [Writer]) -> Answer {
     let time = job.round;
-    let round = |_, writer: &mut Writer| loops::latency(peer, &mut writer.stream, time);
+    let round = |_, writer: &mut Writer| loops::latency(peer, &mut writer.stream, time, u64::MAX);
     let mut all = Latencies::new();
     let mut tallies = Vec::new();
     for (tally, latencies) in loops::parallel(writers, round) {
@@ -174,52 +195,25 @@ fn latency<P: Peer>(job: &Job, peer: &P, writers: &mut [Writer]) -> Answer {
         tallies.push(tally);
     }
     let mut answer = throughput(&tallies);
-    let names = [
-        (&all.get, ["get_p50", "get_p99", "get_p99.9", "get_p99.99", "get_max"]),
-        (&all.put, ["put_p50", "put_p99", "put_p99.9", "put_p99.99", "put_max"]),
-    ];
-    for (histogram, names) in names {
-        for (name, quantile) in names.into_iter().zip([0.5, 0.99, 0.999, 0.9999, 1.0]) {
-            answer.push((name, histogram.value_at_quantile(quantile) as f64));
-        }
-    }
+    answer.extend(quantiles(&all));
     answer
 }
 
-/// How many new keys the memory row puts into a full cache, in capacities; and the same for a peer that evicts on
-/// a thread of its own, in entries: stretto needs about half a millisecond for each.
-const MEMORY_CHURN: u64 = 10;
-const MEMORY_CHURN_BACKGROUND: u64 = 2_000;
-
-fn memory<P: Peer>(job: &Job) -> Answer {
-    let capacity = job.row.capacity(job.quick);
-    // The first cache of a process also makes what all caches share.
-    drop(P::build(64));
-    alloc::start();
-    let peer = P::build(capacity);
-    let empty = alloc::live();
-    let last = if P::BACKGROUND {
-        capacity + MEMORY_CHURN_BACKGROUND
-    } else {
-        capacity * (MEMORY_CHURN + 1)
-    };
-    for rank in 0..last {
-        peer.put(keys::key(rank), rank);
-        if rank % capacity == 0 {
-            peer.settle();
+/// The quantiles that the tables show, of every operation that was timed.
+pub fn quantiles(latencies: &Latencies) -> Answer {
+    let mut answer = Answer::new();
+    for (operation, histogram) in [("get", &latencies.get), ("put", &latencies.put)] {
+        if histogram.is_empty() {
+            continue;
+        }
+        let quantiles =
+            [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999), ("max", 1.0)];
+        for (name, quantile) in quantiles {
+            let value = histogram.value_at_quantile(quantile) as f64;
+            answer.push((format!("{operation}_{name}"), value));
         }
     }
-    peer.settle();
-    let live = alloc::live();
-    let held = || (0..last).filter(|&rank| peer.get(keys::key(rank)).is_some()).count() as u64;
-    let resident = peer.resident().unwrap_or_else(held);
-    // Not dropped: some peers take seconds for it.
-    std::mem::forget(peer);
-    vec![
-        ("bytes", live as f64 / resident as f64),
-        ("empty", empty as f64),
-        ("resident", resident as f64),
-    ]
+    answer
 }
 
 enum Command {

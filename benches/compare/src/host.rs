@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub fn run(row: &'static Row, peers: &[Info], options: &Options) -> Vec<Outcome> {
     let mut players: Vec<_> = peers
         .iter()
-        .filter(|peer| row.reads() || !peer.bound)
+        .filter(|peer| row.admits(peer, options))
         .map(|&peer| Player::new(peer, row, options))
         .collect();
     for player in &mut players {
@@ -40,7 +40,8 @@ pub fn run(row: &'static Row, peers: &[Info], options: &Options) -> Vec<Outcome>
             player.ask("round");
         }
     }
-    if row.kind != Kind::Memory {
+    // The other rows say after every round what was resident.
+    if !row.begins_anew() && row.kind != Kind::Cost {
         for player in &mut players {
             player.ask("peak");
         }
@@ -69,7 +70,7 @@ impl Player {
             command.arg("--quick");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let fresh = peer.background && !row.reads();
+        let fresh = row.begins_anew() || peer.background && !row.reads();
         Self { peer, fresh, command, process: None, metrics: Ok(Metrics::new()) }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::keys;
-use crate::peer::{Peer, Reader};
+use crate::peer::{Peer, Reader, Way};
 
 /// Operations between two looks at the clock. Every stream is a multiple of it.
 pub const BATCH: usize = 1024;
@@ -95,17 +95,31 @@ fn timed(time: Duration, tally: &mut Tally, mut batch: impl FnMut(&mut Tally)) {
     }
 }
 
-pub fn read<R: Reader>(peer: &R, stream: &mut Stream, time: Duration) -> Tally {
+pub fn read<R: Reader>(peer: &R, way: Way, stream: &mut Stream, time: Duration) -> Tally {
+    let mut tally = Tally::default();
+    timed(time, &mut tally, |tally| {
+        peer.visit(way, stream.next().0, |value| {
+            tally.hits += 1;
+            tally.sum = tally.sum.wrapping_add(value);
+        });
+    });
+    tally.lookups = tally.operations;
+    tally
+}
+
+/// Replaces the values of the keys of `stream`, by `put`.
+pub fn update<R>(
+    peer: &mut R,
+    put: impl Fn(&mut R, u64, u64),
+    stream: &mut Stream,
+    time: Duration,
+) -> Tally {
     let mut tally = Tally::default();
     timed(time, &mut tally, |tally| {
         for &key in stream.next().0 {
-            if let Some(value) = peer.get(key) {
-                tally.hits += 1;
-                tally.sum = tally.sum.wrapping_add(value);
-            }
+            put(peer, key, tally.operations);
         }
     });
-    tally.lookups = tally.operations;
     tally
 }
 
@@ -193,11 +207,16 @@ impl Latencies {
     }
 }
 
-/// The mix of `churn`, every operation between two readings of the clock.
-pub fn latency<P: Peer>(peer: &P, stream: &mut Stream, time: Duration) -> (Tally, Latencies) {
-    let mut tally = Tally::default();
+/// The mix of `churn`, every operation between two readings of the clock; `batches` of them at most.
+pub fn latency<P: Peer>(
+    peer: &P,
+    stream: &mut Stream,
+    time: Duration,
+    batches: u64,
+) -> (Tally, Latencies) {
+    let (mut tally, start) = (Tally::default(), Instant::now());
     let mut latencies = Latencies::new();
-    timed(time, &mut tally, |tally| {
+    while start.elapsed() < time && tally.operations < batches.saturating_mul(BATCH as u64) {
         let (keys, pass) = stream.next();
         for (index, &key) in keys.iter().enumerate() {
             let start = Instant::now();
@@ -211,8 +230,26 @@ pub fn latency<P: Peer>(peer: &P, stream: &mut Stream, time: Duration) -> (Tally
                 tally.sum = tally.sum.wrapping_add(value.unwrap_or(0));
             }
         }
-    });
+        tally.operations += BATCH as u64;
+    }
+    tally.seconds = start.elapsed().as_secs_f64();
     tally.lookups = tally.operations / 4 * 3;
+    (tally, latencies)
+}
+
+/// Inserts `count` new keys, each between two readings of the clock, for as long as `time` at most.
+pub fn grow<P: Peer>(peer: &P, count: u64, time: Duration) -> (Tally, Latencies) {
+    let (mut tally, start) = (Tally::default(), Instant::now());
+    let mut latencies = Latencies::new();
+    while tally.operations < count && start.elapsed() < time {
+        for rank in tally.operations..tally.operations + BATCH as u64 {
+            let start = Instant::now();
+            peer.put(keys::key(rank), rank);
+            latencies.put.saturating_record(nanoseconds(start));
+        }
+        tally.operations += BATCH as u64;
+    }
+    tally.seconds = start.elapsed().as_secs_f64();
     (tally, latencies)
 }
 

@@ -1,15 +1,16 @@
 //! Cachette beside other in-process caches, on one machine, in one run.
 //!
 //! ```text
-//! cargo run --release                          about five minutes, a table a row
+//! cargo run --release                          about twelve minutes, a table a row, then the floors
 //! cargo run --release -- --markdown            the tables of the README, in Markdown
 //! cargo run --release -- --quick               does it still work? half a minute
+//! cargo run --release -- --only get-hot-mt     one row
 //! cargo run --release -- --rows churn,insert --peers quick_cache,moka
 //! cargo run --release -- --full --threads 64   every row, on a large machine
 //! ```
 //!
 //! Reading order: `work` (what is measured), `peer` (what a cache must offer), `loops` (how), `child` and `host` (in which
-//! process), `report` (what the numbers say).
+//! process), `once` (rows that begin anew), `report` (what the numbers say), `floors` (whether that is enough).
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,11 +23,13 @@ use crate::work::{ROWS, Row};
 
 mod alloc;
 mod child;
+mod floors;
 mod host;
 mod keys;
 mod loops;
 mod machine;
 mod markdown;
+mod once;
 mod peer;
 mod peers;
 mod report;
@@ -37,7 +40,7 @@ mod work;
 #[derive(Parser)]
 struct Options {
     /// Rows to run, by name (see --list)
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, visible_alias = "only", value_delimiter = ',')]
     rows: Vec<String>,
     /// Peers to run beside cachette, by name (see --list)
     #[arg(long, value_delimiter = ',')]
@@ -116,7 +119,7 @@ fn measure(rows: &[&'static Row], peers: &[Info], options: &Options) {
     if !options.markdown {
         println!("{machine}");
         for peer in peers {
-            println!("  {:<12} {:<8} {}", peer.name, peer.version(), peer.note);
+            println!("  {:<16} {:<8} {}", peer.name, peer.version(), peer.note);
         }
         println!("  reading the clock adds {} ns to every latency\n", child::clock_cost());
     }
@@ -131,6 +134,7 @@ fn measure(rows: &[&'static Row], peers: &[Info], options: &Options) {
     if options.markdown {
         print!("{}", markdown::print(&sections, peers, &machine, options));
     } else {
+        println!("the floors\n{}", floors::table(&sections, options).text());
         println!("† held more than its capacity at some moment");
     }
 }
@@ -152,7 +156,7 @@ fn chosen(options: &Options) -> Result<Vec<Info>, String> {
     }
     let wanted = |peer: &&Info| {
         options.peers.is_empty()
-            || peer.name == "cachette"
+            || peer.ours()
             || options.peers.iter().any(|name| name == peer.name)
     };
     Ok(peers::ALL.iter().filter(wanted).copied().collect())
@@ -166,6 +170,6 @@ fn list() {
     }
     println!("peers:");
     for peer in peers::ALL {
-        println!("  {:<12} {:<8} {}", peer.name, peer.version(), peer.note);
+        println!("  {:<16} {:<8} {}", peer.name, peer.version(), peer.note);
     }
 }

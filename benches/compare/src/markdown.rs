@@ -1,7 +1,8 @@
 //! The tables of the README.
 
 use crate::Options;
-use crate::peer::Info;
+use crate::floors;
+use crate::peer::{Info, OURS, SIEVE};
 use crate::report::{Section, rate, ratio};
 use crate::table::Table;
 use crate::work::Kind;
@@ -15,17 +16,21 @@ pub fn print(sections: &[Section], peers: &[Info], machine: &str, options: &Opti
         out +=
             "**A smoke test: sizes a sixteenth, one short round. The numbers mean nothing.**\n\n";
     }
+    out +=
+        &format!("Reading the clock adds {} ns to every latency.\n\n", crate::child::clock_cost());
     out += &summary(sections, options);
     out += &throughput(sections, peers, options);
     for section in sections {
         let table = match section.row.kind {
             Kind::Memory => section.memory(options),
-            Kind::Latency => section.latency(options),
+            Kind::Cost => section.cost(options),
+            _ if section.row.times() => section.latency(options),
             _ => continue,
         };
         out +=
             &format!("{}{}:\n\n{}\n", heading(section, options), unit(section), table.markdown());
     }
+    out += &format!("The floors:\n\n{}\n", floors::table(sections, options).markdown());
     out += "† held more than its capacity at some moment; by more than a tenth, and it does not count as the fastest.\n\n";
     for peer in peers {
         out += &format!("- {}: {}.\n", peer.name, peer.note);
@@ -47,7 +52,8 @@ fn heading(section: &Section, options: &Options) -> String {
 
 const fn unit(section: &Section) -> &'static str {
     match section.row.kind {
-        Kind::Latency => ", nanoseconds",
+        Kind::Cost => ", nanoseconds",
+        _ if section.row.times() => ", nanoseconds with the reading of the clock",
         _ => ", u64 to u64, after churn",
     }
 }
@@ -60,7 +66,14 @@ pub fn churn<'a>(sections: &'a [Section], of: &Section) -> Option<&'a Section> {
 
 /// One line a row: ours beside the fastest peer and the bare map.
 fn summary(sections: &[Section], options: &Options) -> String {
-    let mut table = Table::new(["work", "cachette", "fastest peer", "cachette / peer", "bare map"]);
+    let mut table = Table::new([
+        "work",
+        "cachette",
+        "with sieve",
+        "fastest peer",
+        "cachette / peer",
+        "bare map",
+    ]);
     for section in sections {
         let Some((fastest, by)) = section.against(churn(sections, section), options) else {
             continue;
@@ -69,7 +82,8 @@ fn summary(sections: &[Section], options: &Options) -> String {
         let loss = if by < 1.0 { " (slower)" } else { "" };
         table.line([
             heading(section, options),
-            median("cachette"),
+            median(OURS),
+            median(SIEVE),
             format!("{} {}", fastest.peer.name, rate(fastest.median("rate"))),
             ratio(Some(by)) + loss,
             median("hashbrown"),
@@ -85,10 +99,7 @@ fn summary(sections: &[Section], options: &Options) -> String {
 /// A line a peer, a column a row: rate, in brackets ours divided by it, and the hit ratio where it is no matter of
 /// course.
 fn throughput(sections: &[Section], peers: &[Info], options: &Options) -> String {
-    let timed: Vec<_> = sections
-        .iter()
-        .filter(|section| !matches!(section.row.kind, Kind::Memory | Kind::Latency))
-        .collect();
+    let timed: Vec<_> = sections.iter().filter(|section| section.row.rates()).collect();
     if timed.is_empty() {
         return String::new();
     }
@@ -106,7 +117,7 @@ fn cell(section: &Section, peer: &Info, options: &Options) -> String {
     let Some(outcome) = section.outcome(peer.name) else { return "-".to_owned() };
     let Some(median) = outcome.median("rate") else { return "-".to_owned() };
     let mut cell = rate(Some(median));
-    if peer.name != "cachette" {
+    if peer.name != OURS {
         cell += &format!(" ({})", ratio(section.ratio(outcome, "rate")));
     }
     if let Some(hits) = outcome.median("hits").filter(|hits| *hits < 99.95) {

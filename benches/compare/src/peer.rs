@@ -1,6 +1,28 @@
 //! What the harness asks of a cache. Every hot loop is generic over these two traits, so that each peer gets a loop
 //! compiled for it alone: a virtual call per operation would cost as much as the fastest look-ups do.
 
+use std::time::Duration;
+
+/// The name of this repository's cache as it comes, and with SIEVE.
+pub const OURS: &str = "cachette";
+pub const SIEVE: &str = "cachette (sieve)";
+
+/// A way to read many keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// One `get` a key: every peer has it.
+    Get,
+    /// References, under one pin for the whole batch.
+    Pinned,
+    /// A closure that sees each value where it lies.
+    Closure,
+    /// `MANY` keys a call.
+    Many,
+}
+
+/// Keys a call in `Way::Many`.
+pub const MANY: usize = 16;
+
 /// A store of `u64 -> u64` that can be filled once and read.
 pub trait Reader: Sized + Sync {
     /// The name in the tables, and for `--peers`.
@@ -9,12 +31,21 @@ pub trait Reader: Sized + Sync {
     const PACKAGE: &'static str;
     /// What a reader of the numbers should know.
     const NOTE: &'static str;
+    /// The ways to read it that the harness may ask for.
+    const WAYS: &'static [Way] = &[Way::Get];
 
     /// A store with room for `capacity` entries that holds every one of `keys`, as far as its own rules let it.
     fn filled(capacity: u64, keys: &[u64]) -> Self;
 
     /// One look-up, with the bookkeeping that the peer's ordinary `get` does.
     fn get(&self, key: u64) -> Option<u64>;
+
+    /// Looks `keys` up in a `way` among `WAYS`, and shows the values of those that are there.
+    #[inline]
+    fn visit(&self, way: Way, keys: &[u64], see: impl FnMut(u64)) {
+        debug_assert!(Self::WAYS.contains(&way), "{} cannot read by {way:?}", Self::NAME);
+        keys.iter().filter_map(|&key| self.get(key)).for_each(see);
+    }
 
     /// The number of entries truly held at this moment, if the peer can say.
     fn resident(&self) -> Option<u64>;
@@ -26,8 +57,24 @@ pub trait Peer: Reader {
     /// every round that writes, ended with the round, so that it cannot slow the next peer.
     const BACKGROUND: bool = false;
 
+    /// True if `build_expiring` gives a cache.
+    const EXPIRES: bool = false;
+
+    /// True if it takes tens of seconds to fill with 8 Mi entries.
+    const SLOW_TO_FILL: bool = false;
+
     /// An empty cache bounded to `capacity` entries.
     fn build(capacity: u64) -> Self;
+
+    /// The same, where every entry lives for `ttl` after it was put.
+    fn build_expiring(_capacity: u64, _ttl: Duration) -> Option<Self> {
+        None
+    }
+
+    /// An empty cache of as many independently locked parts.
+    fn build_divided(_capacity: u64, _segments: usize) -> Option<Self> {
+        None
+    }
 
     /// Inserts or replaces.
     fn put(&self, key: u64, value: u64);
@@ -43,6 +90,12 @@ pub trait Peer: Reader {
 
     /// Waits for whatever the peer does later.
     fn settle(&self) {}
+}
+
+/// A map that never evicts.
+pub trait Bound: Reader {
+    /// Inserts or replaces; alone, so that a plain map can take part.
+    fn insert(&mut self, key: u64, value: u64);
 }
 
 /// `Reader::filled` for a bounded cache: put everything, then put again what an admission filter or a crowded
@@ -74,6 +127,9 @@ pub struct Info {
     /// A map that never evicts: an upper bound, in read rows only.
     pub bound: bool,
     pub background: bool,
+    pub expires: bool,
+    pub slow_to_fill: bool,
+    pub ways: &'static [Way],
 }
 
 impl Info {
@@ -84,11 +140,28 @@ impl Info {
             note: P::NOTE,
             bound: false,
             background: P::BACKGROUND,
+            expires: P::EXPIRES,
+            slow_to_fill: P::SLOW_TO_FILL,
+            ways: P::WAYS,
         }
     }
 
     pub const fn bound<R: Reader>() -> Self {
-        Self { name: R::NAME, package: R::PACKAGE, note: R::NOTE, bound: true, background: false }
+        Self {
+            name: R::NAME,
+            package: R::PACKAGE,
+            note: R::NOTE,
+            bound: true,
+            background: false,
+            expires: false,
+            slow_to_fill: false,
+            ways: R::WAYS,
+        }
+    }
+
+    /// True for each configuration of this repository's cache.
+    pub fn ours(&self) -> bool {
+        self.package == OURS
     }
 
     /// The version that this program was built with. Where the tree holds several, the list of our own dependencies

@@ -2,11 +2,9 @@
 
 use crate::Options;
 use crate::host::Outcome;
+use crate::peer::{OURS, Way};
 use crate::table::Table;
-use crate::work::{Kind, Row};
-
-/// Who the ratios are of.
-const OURS: &str = "cachette";
+use crate::work::{Kind, Row, SIZES};
 
 /// A peer that held more than this times its capacity does not count as the fastest: it did other work.
 const TOLERANCE: f64 = 1.1;
@@ -64,31 +62,43 @@ impl Section {
         }
     }
 
-    /// The fastest other cache that does the same work. `churn` has the hit ratios, if they were measured.
-    pub fn fastest(&self, churn: Option<&Self>, options: &Options) -> Option<&Outcome> {
-        let limit = self.row.capacity(options.quick) as f64 * TOLERANCE;
-        let same_work = |outcome: &&Outcome| {
-            !outcome.peer.bound
-                && outcome.peer.name != OURS
-                && outcome.most("resident").is_none_or(|resident| resident <= limit)
-                && self.keeps_up(outcome.peer.name, churn)
-        };
+    /// The fastest other cache that does the same work as `ours`. `churn` has the hit ratios, if they were measured.
+    pub fn fastest(&self, ours: &str, churn: Option<&Self>, options: &Options) -> Option<&Outcome> {
         let rate = |outcome: &Outcome| outcome.median("rate");
-        self.outcomes
-            .iter()
-            .filter(same_work)
+        self.rivals(ours, churn, options)
+            .into_iter()
             .filter(|outcome| rate(outcome).is_some())
             .max_by(|a, b| rate(a).partial_cmp(&rate(b)).unwrap_or(std::cmp::Ordering::Equal))
     }
 
-    /// True if the hit ratio of `peer` under churn is at most a few points below ours, in the rows where a cache can
-    /// buy speed with hits.
-    fn keeps_up(&self, peer: &str, churn: Option<&Self>) -> bool {
-        if !matches!(self.row.kind, Kind::Churn | Kind::Insert) || peer == "quick_cache" {
+    /// The other caches that do the same work as `ours`.
+    pub fn rivals(&self, ours: &str, churn: Option<&Self>, options: &Options) -> Vec<&Outcome> {
+        let limit = self.row.capacity(options.quick) as f64 * TOLERANCE;
+        // What had gone before everything expired need not be expired any more.
+        let least = match self.row.kind {
+            Kind::Expire => self.row.entries(options.quick) as f64 / TOLERANCE,
+            _ => 0.0,
+        };
+        let same_work = |outcome: &&Outcome| {
+            let fits = |resident| (least..=limit).contains(&resident);
+            !outcome.peer.bound
+                && !outcome.peer.ours()
+                && outcome.most("resident").is_none_or(fits)
+                && self.keeps_up(ours, outcome.peer.name, churn)
+        };
+        self.outcomes.iter().filter(same_work).collect()
+    }
+
+    /// True if the hit ratio of `peer` under churn is at most a few points below that of `ours`, in the rows where a
+    /// cache can buy speed with hits.
+    fn keeps_up(&self, ours: &str, peer: &str, churn: Option<&Self>) -> bool {
+        if !matches!(self.row.kind, Kind::Churn | Kind::Insert | Kind::Latency)
+            || peer == "quick_cache"
+        {
             return true;
         }
         let hits = |name| churn.and_then(|churn| churn.outcome(name)?.median("hits"));
-        match (hits(OURS), hits(peer)) {
+        match (hits(ours), hits(peer)) {
             (Some(ours), Some(theirs)) => theirs >= ours - POINTS,
             _ => true,
         }
@@ -107,7 +117,8 @@ impl Section {
     pub fn text(&self, churn: Option<&Self>, options: &Options) -> String {
         let table = match self.row.kind {
             Kind::Memory => self.memory(options),
-            Kind::Latency => self.latency(options),
+            Kind::Cost => self.cost(options),
+            _ if self.row.times() => self.latency(options),
             _ => self.rates(options),
         };
         let mut text = format!("{}\n{}", self.heading(options), table.text());
@@ -119,10 +130,10 @@ impl Section {
 
     /// The fastest peer, and our ratio to it.
     pub fn against(&self, churn: Option<&Self>, options: &Options) -> Option<(&Outcome, f64)> {
-        if matches!(self.row.kind, Kind::Memory | Kind::Latency) {
+        if !self.row.rates() {
             return None;
         }
-        let fastest = self.fastest(churn, options)?;
+        let fastest = self.fastest(OURS, churn, options)?;
         Some((fastest, self.ratio(fastest, "rate")?))
     }
 
@@ -138,9 +149,11 @@ impl Section {
     fn rates(&self, options: &Options) -> Table {
         let heading =
             ["peer", "Mops/s", "least", "most", "cachette / peer", "hits %", "peak resident"];
-        let mut table = Table::new(heading);
+        // Measured in the same rounds, to be compared with.
+        let single = (self.row.way() != Way::Get).then_some("by get");
+        let mut table = Table::new(heading.into_iter().chain(single));
         for outcome in &self.outcomes {
-            table.line([
+            let cells = [
                 outcome.peer.name.to_owned(),
                 rate(outcome.median("rate")),
                 rate(outcome.least("rate")),
@@ -148,15 +161,40 @@ impl Section {
                 ratio(self.ratio(outcome, "rate")),
                 fixed(outcome.median("hits"), 1),
                 whole(outcome.most("resident")) + self.mark(outcome, options),
-            ]);
+            ];
+            table.line(cells.into_iter().chain(single.map(|_| rate(outcome.median("single")))));
+        }
+        table
+    }
+
+    /// Nanoseconds an operation at every size, and how many times the least size's the greatest size's is.
+    pub fn cost(&self, options: &Options) -> Table {
+        let scale = if options.quick { 16.0 } else { 1.0 };
+        let mut heading = vec!["peer".to_owned()];
+        for operation in ["get", "update"] {
+            heading
+                .extend(SIZES.map(|size| format!("{operation} {}", grouped(size as f64 / scale))));
+            heading.push("growth".to_owned());
+        }
+        let mut table = Table::new(heading);
+        for outcome in &self.outcomes {
+            let mut cells = vec![outcome.peer.name.to_owned()];
+            for operation in ["get", "put"] {
+                let times = SIZES.map(|size| outcome.median(&format!("{operation}_{size}")));
+                cells.extend(times.map(|time| fixed(time, 1)));
+                let growth = times[SIZES.len() - 1].zip(times[0]).map(|(last, first)| last / first);
+                cells.push(fixed(growth, 1));
+            }
+            table.line(cells);
         }
         table
     }
 
     /// Bytes an entry and of an empty cache.
     pub fn memory(&self, options: &Options) -> Table {
-        let mut table =
-            Table::new(["peer", "bytes an entry", "cachette / peer", "empty cache", "resident"]);
+        let heading = ["peer", "bytes an entry", "cachette / peer", "empty cache", "resident"];
+        let parts = ["empty, 1 segment", "8 segments", "64 segments"];
+        let mut table = Table::new(heading.into_iter().chain(parts));
         for outcome in &self.outcomes {
             table.line([
                 outcome.peer.name.to_owned(),
@@ -164,6 +202,9 @@ impl Section {
                 ratio(self.ratio(outcome, "bytes")),
                 whole(outcome.median("empty")),
                 whole(outcome.most("resident")) + self.mark(outcome, options),
+                whole(outcome.median("empty_1")),
+                whole(outcome.median("empty_8")),
+                whole(outcome.median("empty_64")),
             ]);
         }
         table
@@ -236,11 +277,20 @@ mod tests {
     use super::{Section, grouped};
     use crate::Options;
     use crate::host::Outcome;
-    use crate::peer::Info;
+    use crate::peer::{Info, Way};
     use crate::work::Row;
 
     fn outcome(name: &'static str, rates: &[f64], hits: f64, resident: f64) -> Outcome {
-        let peer = Info { name, package: "", note: "", bound: false, background: false };
+        let peer = Info {
+            name,
+            package: if name == "cachette" { name } else { "" },
+            note: "",
+            bound: false,
+            background: false,
+            expires: false,
+            slow_to_fill: false,
+            ways: &[Way::Get],
+        };
         let metrics = BTreeMap::from([
             ("rate".to_owned(), rates.to_vec()),
             ("hits".to_owned(), vec![hits]),

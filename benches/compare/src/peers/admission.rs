@@ -1,5 +1,7 @@
 //! Peers that decide with a frequency sketch whether a newcomer may stay.
 
+use std::time::Duration;
+
 use ahash::RandomState;
 use stretto::{DefaultCacheCallback, DefaultCoster, DefaultUpdateValidator, TransparentKeyBuilder};
 use tinyufo::TinyUfo;
@@ -30,6 +32,14 @@ impl Reader for Moka {
 }
 
 impl Peer for Moka {
+    const EXPIRES: bool = true;
+    const SLOW_TO_FILL: bool = true;
+
+    fn build_expiring(capacity: u64, ttl: Duration) -> Option<Self> {
+        let builder = moka::sync::Cache::builder().max_capacity(capacity).time_to_live(ttl);
+        Some(Self(builder.build_with_hasher(RandomState::new())))
+    }
+
     fn build(capacity: u64) -> Self {
         let builder = moka::sync::Cache::builder().max_capacity(capacity);
         Self(builder.build_with_hasher(RandomState::new()))
@@ -73,6 +83,14 @@ impl Reader for MiniMoka {
 }
 
 impl Peer for MiniMoka {
+    const EXPIRES: bool = true;
+    const SLOW_TO_FILL: bool = true;
+
+    fn build_expiring(capacity: u64, ttl: Duration) -> Option<Self> {
+        let builder = mini_moka::sync::Cache::builder().max_capacity(capacity).time_to_live(ttl);
+        Some(Self(builder.build_with_hasher(RandomState::new())))
+    }
+
     fn build(capacity: u64) -> Self {
         let builder = mini_moka::sync::Cache::builder().max_capacity(capacity);
         Self(builder.build_with_hasher(RandomState::new()))
@@ -112,6 +130,8 @@ impl Reader for Tiny {
 }
 
 impl Peer for Tiny {
+    const SLOW_TO_FILL: bool = true;
+
     fn build(capacity: u64) -> Self {
         Self(TinyUfo::new(super::size(capacity), super::size(capacity)))
     }
@@ -155,6 +175,7 @@ impl Reader for Stretto {
 
 impl Peer for Stretto {
     const BACKGROUND: bool = true;
+    const SLOW_TO_FILL: bool = true;
 
     fn build(capacity: u64) -> Self {
         let cost = i64::try_from(capacity).unwrap_or(i64::MAX);

@@ -25,6 +25,8 @@ macro_rules! peers {
 
         #[cfg(test)]
         mod tests {
+            use std::time::Duration;
+
             use super::*;
 
             /// The adapter does what its method names say.
@@ -45,6 +47,22 @@ macro_rules! peers {
                 assert!(peer.resident().is_none_or(|count| count == 2), "{name}: two entries");
             }
 
+            /// A lifetime is kept, by those that know any.
+            fn expires<P: Peer>() {
+                let name = P::NAME;
+                for (ttl, left) in
+                    [(Duration::from_nanos(1), None), (Duration::from_secs(3_600), Some(10))]
+                {
+                    let expiring = P::build_expiring(6_400, ttl);
+                    assert_eq!(expiring.is_some(), P::EXPIRES, "{name}: a cache that expires");
+                    if let Some(peer) = expiring {
+                        peer.put(1, 10);
+                        peer.settle();
+                        assert_eq!(peer.get(1), left, "{name}: what lives for {ttl:?}");
+                    }
+                }
+            }
+
             /// With room to spare in every shard nothing may be missing.
             fn fills<R: Reader>() {
                 let keys = crate::keys::shuffled(4_096);
@@ -52,6 +70,17 @@ macro_rules! peers {
                 let name = R::NAME;
                 assert!(full.resident().is_none_or(|count| count == 4_096), "{name}: all resident");
                 assert!(keys.iter().all(|&key| full.get(key) == Some(key)), "{name}: all found");
+                for &way in R::WAYS {
+                    let mut sum = 0_u64;
+                    full.visit(way, &keys, |value| sum = sum.wrapping_add(value));
+                    let all = keys.iter().fold(0, |sum: u64, key| sum.wrapping_add(*key));
+                    assert_eq!(sum, all, "{name}: all seen by {way:?}");
+                }
+            }
+
+            #[test]
+            fn every_peer_expires_or_says_no() {
+                $(expires::<$peer>();)+
             }
 
             #[test]
@@ -69,7 +98,7 @@ macro_rules! peers {
 }
 
 peers! {
-    bounded: ours::Cachette, unlogged::QuickCache, admission::Moka, admission::MiniMoka, admission::Tiny,
+    bounded: ours::Cachette, ours::CachetteSieve, unlogged::QuickCache, admission::Moka, admission::MiniMoka, admission::Tiny,
         admission::Stretto, sharded::Foyer, unlogged::Scc, sharded::Lru;
     bounds: bounds::Bare, bounds::Papaya;
 }
