@@ -199,7 +199,7 @@ fn r2_a_hit_has_no_locked_instruction() {
         "5first",
         "find_locked",
         "4note",
-        "tell_of_miss",
+        "tell_miss",
         "expiry_of_read",
         "_Unwind",
         "fail",
