@@ -204,7 +204,8 @@ compare_smoke() {
 # The interpreter is some hundred times slower than the machine: it sees few cases, and those tests that check a whole
 # structure after every step only if there is time.
 miri() {
-    local tests=(engine::budget engine::deadlines engine::pending the_picture_above)
+    local tests=(engine::budget engine::deadlines engine::index engine::pending engine::ring engine::slab the_picture_above
+        engine::tests::conditions engine::tests::the_entry)
     if [ -n "$LONG" ]; then tests=(engine policy); fi
     PROPTEST_CASES=${MIRI_CASES:-1} CACHETTE_TEST_OPS=${MIRI_OPS:-100} MIRIFLAGS=-Zmiri-disable-isolation \
         CARGO_TARGET_DIR="$TARGET/miri" some_tests miri cargo +nightly miri test --lib -- "${tests[@]}"

@@ -30,9 +30,9 @@ pub(crate) struct Chunks<T> {
     /// A chunk has 2^shift elements, and an index within one has the bits of `mask`.
     shift: u32,
     mask: u32,
-    /// Directories that were outgrown: a reader may be in one. Together they are smaller than the one in use. The lock is for
-    /// growing alone.
-    outgrown: Mutex<Vec<Box<[AtomicPtr<T>]>>>,
+    /// Directories that were outgrown, and their lengths: a reader may be in one. (So they are not boxes, which nobody else may
+    /// look into.) Together they are smaller than the one in use. The lock is for growing alone.
+    outgrown: Mutex<Vec<(AtomicPtr<AtomicPtr<T>>, usize)>>,
 }
 
 impl<T> Chunks<T> {
@@ -110,8 +110,7 @@ impl<T> Chunks<T> {
             let was = self.directory.swap(Box::into_raw(directory).cast(), Ordering::AcqRel);
             self.length.store(longer, Ordering::Release);
             if length != 0 {
-                // SAFETY: made by `Box::into_raw` above, with that length, and no longer `self.directory`.
-                outgrown.push(unsafe { boxed(was, length) });
+                outgrown.push((AtomicPtr::new(was), length));
             }
         }
         let Some(place) = self.chunk(number) else { return };
@@ -154,6 +153,10 @@ unsafe fn boxed<T>(start: *mut T, length: usize) -> Box<[T]> {
 
 impl<T> Drop for Chunks<T> {
     fn drop(&mut self) {
+        for (directory, length) in self.outgrown.lock().drain(..) {
+            // SAFETY: made by `grow`, with that length, and nobody's since; `&mut self`: no reader is left.
+            drop(unsafe { boxed(directory.load(Ordering::Relaxed), length) });
+        }
         let length = self.length.load(Ordering::Relaxed);
         if length == 0 {
             return;
