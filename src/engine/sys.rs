@@ -75,15 +75,23 @@ mod membarrier {
     }
 }
 
-/// Nanoseconds on the system's monotonic clock, as of its last tick, and how far that may lie back; `None` where the system
-/// keeps no such clock. About 3 ns.
+/// Nanoseconds on one of the system's clocks.
 #[cfg(all(target_os = "linux", not(any(miri, cachette_loom))))]
 #[expect(unsafe_code, reason = "a system call")]
-pub(crate) fn coarse() -> Option<u64> {
+#[inline]
+fn read(clock: libc::clockid_t) -> Option<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes one `timespec`, which is here.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    let failed = unsafe { libc::clock_gettime(clock, &raw mut time) };
     if failed == 0 { nanos(time) } else { None }
+}
+
+/// Nanoseconds on the system's monotonic clock, as of its last tick, which may [lie back](lag); `None` where the system keeps no
+/// such clock. About 3 ns.
+#[cfg(all(target_os = "linux", not(any(miri, cachette_loom))))]
+#[inline]
+pub(crate) fn coarse() -> Option<u64> {
+    read(libc::CLOCK_MONOTONIC_COARSE)
 }
 
 #[cfg(not(all(target_os = "linux", not(any(miri, cachette_loom)))))]
@@ -93,12 +101,8 @@ pub(crate) const fn coarse() -> Option<u64> {
 
 /// Nanoseconds on the same clock, precise. About 25 ns.
 #[cfg(all(target_os = "linux", not(any(miri, cachette_loom))))]
-#[expect(unsafe_code, reason = "a system call")]
 pub(crate) fn precise() -> Option<u64> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes one `timespec`, which is here.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    if failed == 0 { nanos(time) } else { None }
+    read(libc::CLOCK_MONOTONIC)
 }
 
 #[cfg(not(all(target_os = "linux", not(any(miri, cachette_loom)))))]
