@@ -128,6 +128,7 @@ impl<K, V, S> Drop for Contained<'_, K, V, S> {
 
 /// Without bounds: what dropping the cache needs too.
 impl<K, V, S> Cache<K, V, S> {
+    #[inline]
     pub(crate) fn delivery(&self) -> Delivery<'_, K, V, S> {
         Delivery { cache: self, out: Outgoing::new(self.listener.is_some()) }
     }
@@ -162,23 +163,27 @@ impl<K, V, S> Cache<K, V, S> {
             0 => {}
             weight => self.recorder.add(Tally::EvictedWeight, weight),
         }
-        if self.listener.is_some() {
-            let departed = out.take_departed();
+        if out.has_more() {
+            self.deliver_more(out);
+        }
+    }
+
+    /// All that costs more than counting.
+    #[inline(never)]
+    fn deliver_more(&self, out: &mut Outgoing<K, V, Ticket<V>>) {
+        let departed = out.take_departed();
+        if !departed.is_empty() {
             for left in &departed {
                 self.tell(self.engine.shown(left), left.cause);
             }
             self.engine.give_up(departed, out);
         }
         self.engine.have_grace(out);
-        if needs_drop::<Entry<K, V>>() {
-            for entry in out.take_dead() {
-                self.contain(Tally::DropPanics, || drop(entry));
-            }
+        for entry in out.take_dead() {
+            self.contain(Tally::DropPanics, || drop(entry));
         }
-        if !out.loads.is_empty() {
-            for mark in std::mem::take(&mut out.loads) {
-                self.contain(Tally::DropPanics, || drop(mark));
-            }
+        for mark in out.take_loads() {
+            self.contain(Tally::DropPanics, || drop(mark));
         }
     }
 

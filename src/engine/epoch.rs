@@ -162,6 +162,7 @@ impl Domain {
     }
 
     /// What has a lower tag than this, nobody can see any more, but through a hazard.
+    #[inline]
     pub(crate) fn safe(&self) -> u64 {
         self.safe.load(Ordering::Acquire)
     }
@@ -350,6 +351,7 @@ mod of_the_process {
 
     static DOMAIN: OnceLock<Domain> = OnceLock::new();
 
+    #[inline]
     pub(crate) fn domain() -> &'static Domain {
         DOMAIN.get_or_init(|| Domain::new(fences()))
     }

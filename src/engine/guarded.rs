@@ -109,18 +109,17 @@ impl Guarded {
         self.call(|policy| policy.insert(slot, meta));
     }
 
-    #[inline]
-    pub(crate) fn update(&mut self, slot: Slot, meta: &Meta) {
-        self.call(|policy| policy.update(slot, meta));
-    }
-
     pub(crate) fn reschedule(&mut self, slot: Slot, meta: &Meta) {
         self.call(|policy| policy.reschedule(slot, meta));
     }
 
+    /// The entry in `from` has a new value, in `to`.
     #[inline]
-    pub(crate) fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
-        self.call(|policy| policy.relocate(from, to, meta));
+    pub(crate) fn replace(&mut self, from: Slot, to: Slot, meta: &Meta) {
+        self.call(|policy| {
+            policy.relocate(from, to, meta);
+            policy.update(to, meta);
+        });
     }
 
     #[inline]

@@ -8,10 +8,11 @@
 //! What a hit costs beyond the look-up is the policy's choice: nothing (it does not hear), a store that stops when the counter
 //! is full, or a push into the segment's ring.
 
+use super::code::Code;
 use super::deadlines::Deadline;
 use super::epoch::{Guard, Pin};
 use super::guarded::Ears;
-use super::index::{Code, Counter};
+use super::index::Counter;
 use super::slab::{Found, Held};
 use super::stripe::{Shared, Stripe, is_locked};
 use super::{Engine, Slot};

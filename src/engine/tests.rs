@@ -1,9 +1,10 @@
 //! The engine as a whole: its parts stay in step, whatever is written, expires, or panics.
 
-use super::index::Code;
+use super::code::Code;
 use super::room::two_others;
 use super::*;
 use crate::error::Reason;
+use crate::observe::Cause;
 use crate::policy::{EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random};
 use crate::policy::{Sieve, Slot, Victim};
 use crate::sync::{AtomicU64, Ordering};

@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "a reader follows a slot without a lock")]
 
+use crate::engine::code::Code;
 use crate::engine::epoch::Guard;
 use crate::engine::slab::{Found, Slab, Slot};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
@@ -159,30 +160,6 @@ const fn matches_by_words(tags: u64, tag: u8) -> u32 {
     let equal = !(((differ & REST) + REST) | differ | REST);
     // One bit a byte; gathered in the top byte.
     ((equal >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
-}
-
-/// What the index uses of a hash: 32 bits. The top ones choose the bucket, the low 8 tell neighbours apart; the segment was
-/// chosen by others. With more than 2^24 buckets the two begin to overlap, and tags to tell less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Code(u32);
-
-impl Code {
-    #[expect(clippy::cast_possible_truncation, reason = "these bits are wanted")]
-    #[inline]
-    pub(crate) const fn new(hash: u64) -> Self {
-        Self((hash >> 16) as u32)
-    }
-
-    pub(crate) const fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// Never 0, which means empty.
-    #[inline]
-    pub(super) const fn tag(self) -> u8 {
-        let tag = self.0.to_le_bytes()[0];
-        if tag == 0 { 1 } else { tag }
-    }
 }
 
 #[cfg(test)]

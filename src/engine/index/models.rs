@@ -53,17 +53,16 @@ struct Writer {
     scribe: Scribe,
     keeper: Keeper,
     hash: fn(u8) -> u64,
-    codes: Vec<Code>,
 }
 
 /// Every key has the same home, and a tag of its own.
 const fn crowded(key: u8) -> u64 {
-    (42 << 24 | key as u64 + 1) << 16
+    (42 << 24 | key as u64 + 1) << 17
 }
 
 /// Two homes in a table of two, and in one of four those that they are split into.
 const fn spread(key: u8) -> u64 {
-    (key as u64 % 2) << 47 | (key as u64 + 1) << 16
+    (key as u64 % 2) << 47 | (key as u64 + 1) << 17
 }
 
 fn entry(key: u8, value: u8) -> Entry<Watched, Watched> {
@@ -75,18 +74,16 @@ impl Writer {
         let (index, scribe) = Index::new((keys.len() > 20).then_some(26));
         let (slab, keeper) = Slab::new(32);
         let world = Arc::new(World { index, slab, domain: Domain::of_a_model() });
-        let mut writer = Self { world, scribe, keeper, hash, codes: Vec::new() };
+        let mut writer = Self { world, scribe, keeper, hash };
         keys.for_each(|key| writer.insert(key));
         writer
     }
 
     fn insert(&mut self, key: u8) {
-        let Self { world, scribe, keeper, hash, codes } = self;
-        let slot = world.slab.insert(keeper, entry(key, key));
+        let Self { world, scribe, keeper, hash } = self;
         let code = Code::new(hash(key));
-        codes.resize(codes.len().max(slot.index() + 1), code);
-        codes[slot.index()] = code;
-        world.index.insert(scribe, code, slot, |slot| codes[slot.index()]);
+        let slot = world.slab.insert(keeper, entry(key, key), code);
+        world.index.insert(scribe, code, slot, |slot| keeper.code(slot));
     }
 
     fn slot(&self, key: u8) -> Slot {
@@ -98,16 +95,14 @@ impl Writer {
     /// Out of the index; the entry stays where it is, as in limbo.
     fn remove(&mut self, key: u8) {
         let slot = self.slot(key);
-        let Self { world, scribe, codes, .. } = self;
-        world.index.remove(scribe, codes[slot.index()], slot, |slot| codes[slot.index()]);
+        let Self { world, scribe, keeper, .. } = self;
+        world.index.remove(scribe, keeper.code(slot), slot, |slot| keeper.code(slot));
     }
 
     fn replace(&mut self, key: u8, value: u8) {
         let from = self.slot(key);
-        let to = self.world.slab.insert(&mut self.keeper, entry(key, value));
-        let code = self.codes[from.index()];
-        self.codes.resize(self.codes.len().max(to.index() + 1), code);
-        self.codes[to.index()] = code;
+        let code = self.keeper.code(from);
+        let to = self.world.slab.insert(&mut self.keeper, entry(key, value), code);
         self.world.index.replace(&self.scribe, code, from, to);
     }
 
