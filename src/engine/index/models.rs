@@ -65,6 +65,11 @@ const fn spread(key: u8) -> u64 {
     (key as u64 % 2) << 47 | (key as u64 + 1) << 17
 }
 
+/// As `crowded`, but the last keys have another home.
+const fn lopsided(key: u8) -> u64 {
+    if key < 28 { crowded(key) } else { 1 << 47 | crowded(key) }
+}
+
 fn entry(key: u8, value: u8) -> Entry<Watched, Watched> {
     Entry { key: Watched::new(key), value: Watched::new(value) }
 }
@@ -198,12 +203,12 @@ fn loom_a_key_is_found_while_the_bucket_before_it_leaves_and_comes_back() {
 
 #[test]
 fn loom_a_key_is_found_while_it_moves_twice() {
+    // 16 is alone in the second overflow: it moves to the place of 8 in the first, and from there to that of 0.
     let write = |writer: &mut Writer| {
-        writer.remove(3);
-        writer.insert(20);
+        writer.remove(8);
         writer.remove(0);
     };
-    against_a_reader(crowded, 0..9, 8, write, there);
+    against_a_reader(crowded, 0..17, 16, write, there);
 }
 
 #[test]
@@ -278,6 +283,18 @@ fn loom_a_key_in_the_overflow_is_found_while_it_migrates_and_moves() {
         writer.remove(2);
     };
     against_a_reader(crowded, 0..28, 27, write, there);
+}
+
+#[test]
+fn loom_a_key_is_found_while_it_moves_and_then_migrates() {
+    // A table of four homes grows at the 29th insertion, which moves its own home; 27 goes to the place of 2 in the older
+    // table, and its home moves after that.
+    let write = |writer: &mut Writer| {
+        assert_eq!(writer.homes(), 4);
+        writer.insert(28);
+        writer.remove(2);
+    };
+    against_a_reader(lopsided, 0..28, 27, write, there);
 }
 
 #[test]
