@@ -6,11 +6,13 @@
 
 use crate::builder::Builder;
 use crate::caught::caught;
+use crate::engine::deadlines::Deadlines;
 use crate::engine::epoch::{self, Guard};
 use crate::engine::{Engine, Entry, Found, Held, IN_PASSING, Outgoing, Read, SLICE, Segment};
 use crate::expiry::Lifetimes;
 use crate::load::Ticket;
 use crate::observe::{Cause, Recorder, Stats, Tally};
+use crate::policy::Slot;
 use crate::sync::Arc;
 use crate::time::{Clock, Timer};
 use equivalent::Equivalent;
@@ -350,8 +352,8 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let found = self.engine.read(guard, hash, key, self.timer(), self.lifetimes.idle);
-        let Some(found) = found else {
+        let lives = |deadlines: &Deadlines, slot| self.outlives(deadlines, slot);
+        let Some(found) = self.engine.read(guard, hash, key, lives) else {
             self.recorder.count(Tally::Misses);
             return None;
         };
@@ -361,6 +363,12 @@ where
             self.expiry_of_read(hash, &Read { found, deadline });
         }
         Some(found)
+    }
+
+    // Apart, so that a hit without expiry loads nothing of this.
+    #[inline(never)]
+    fn outlives(&self, deadlines: &Deadlines, slot: Slot) -> bool {
+        deadlines.outlive(slot, self.timer(), self.lifetimes.idle)
     }
 
     /// Looks a key up and touches nothing.

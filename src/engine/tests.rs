@@ -105,7 +105,9 @@ fn read(engine: &Small, key: u64, now: u64) -> Option<u64> {
     let clock: Arc<dyn Clock> = Arc::new(clock);
     let pin = epoch::pin();
     let hash = crate::hash::mix(key);
-    let found = engine.read(pin.guard(), hash, &key, Timer(&clock), NEVER)?;
+    let found = engine.read(pin.guard(), hash, &key, |deadlines, slot| {
+        deadlines.outlive(slot, Timer(&clock), NEVER)
+    })?;
     Some(found.entry.value)
 }
 
