@@ -866,3 +866,153 @@ fn a_grace_period_is_wanted_as_limbo_fills_by_weight() {
     while engine.stripes().next().unwrap().lock().reclaim_slice(&mut out) {}
     assert_eq!(limbo(&engine), (0, 0));
 }
+
+/// FIFO that hears of hits by counters, and of misses; it writes down what it sees.
+struct Witness {
+    inner: Fifo,
+    seen: Arc<crate::sync::Mutex<Vec<String>>>,
+    /// Panics at this miss.
+    fatal: u64,
+}
+
+impl EvictionPolicy for Witness {
+    fn hears(&self) -> Hears {
+        Hears::Counter(2)
+    }
+    fn resize(&mut self, share: u64) {
+        self.seen.lock().push(format!("share {share}"));
+    }
+    fn insert(&mut self, slot: Slot, meta: &Meta) {
+        self.inner.insert(slot, meta);
+    }
+    fn reschedule(&mut self, _: Slot, meta: &Meta) {
+        self.seen.lock().push(format!("deadline {}", meta.deadline));
+    }
+    fn miss(&mut self, hash: u64) {
+        assert_ne!(hash, self.fatal, "the policy breaks");
+        self.seen.lock().push(format!("miss {hash}"));
+    }
+    fn remove(&mut self, slot: Slot, cause: Cause) {
+        self.inner.remove(slot, cause);
+    }
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
+        let counts: Vec<_> = self.inner.coldest().map(|slot| hits.get(slot)).collect();
+        self.seen.lock().push(format!("counts {counts:?}"));
+        self.inner.victim(newcomer, hits)
+    }
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        self.inner.coldest()
+    }
+    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        self.inner.hottest()
+    }
+}
+
+/// An engine with a witness in each segment, and what they have seen since that was asked last.
+fn witnessed(segments: usize, capacity: u64, fatal: u64) -> (Small, impl Fn() -> Vec<String>) {
+    let seen = Arc::new(crate::sync::Mutex::new(Vec::new()));
+    let book = Arc::clone(&seen);
+    let make = move || Witness { inner: Fifo::new(), seen: Arc::clone(&book), fatal };
+    (engine(segments, capacity, make), move || std::mem::take(&mut *seen.lock()))
+}
+
+#[test]
+fn a_policy_hears_of_all_that_it_asked_for() {
+    let (engine, seen) = witnessed(1, 5, 1);
+    assert_eq!(seen(), ["share 5"]);
+    (0..5).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
+    for key in 1..5 {
+        (1..key).for_each(|_| assert_eq!(read(&engine, key, 0), Some(1)));
+    }
+    put(&engine, 5, 1, NEVER, 0);
+    assert_eq!(seen(), ["counts [0, 0, 1, 2, 2]"], "a counter stops at 2");
+    assert_eq!(read(&engine, 0, 0), None);
+    assert_eq!(seen(), [format!("miss {}", crate::hash::mix(0))]);
+    let hash = crate::hash::mix(5);
+    let mut segment = engine.lock(hash);
+    let slot = segment.find(hash, &5).unwrap();
+    segment.reschedule(hash, slot, Deadline { hard: 9 << 30, idle: 7 << 30 }, 1);
+    drop(segment);
+    assert_eq!(seen(), [format!("deadline {}", 7_u64 << 30)]);
+    assert_eq!(engine.lock(hash).find_live(hash, &5, 7 << 30), None);
+    assert!(engine.set_capacity(8, &|| 0, &mut Outgoing::new(false)));
+    assert_eq!(seen(), ["share 8"]);
+    let stripe = engine.stripes().next().unwrap();
+    let segment = stripe.lock();
+    assert_eq!((segment.state.share, segment.policy_panics()), (8, 0));
+}
+
+#[test]
+fn a_fresh_policy_is_shown_what_has_weight() {
+    let fatal = crate::hash::mix(100);
+    let (engine, _) = witnessed(1, 10, fatal);
+    (0..10).for_each(|key| drop(put(&engine, key, key % 3, NEVER, 0)));
+    assert_valid(&engine);
+    std::panic::set_hook(Box::new(|_| {}));
+    assert_eq!(read(&engine, 100, 0), None);
+    drop(std::panic::take_hook());
+    assert_eq!(engine.stripes().next().unwrap().lock().policy_panics(), 1);
+    assert_valid(&engine);
+}
+
+/// More hits than the ring takes, on entries with weights, one of which has none.
+#[test]
+fn with_one_thread_no_hit_is_lost() {
+    for weight in [1, 2] {
+        let engine = engine(1, 200 * weight, Lru::new);
+        (0..200).for_each(|key| drop(put(&engine, key, weight, NEVER, 0)));
+        put(&engine, 1_000, 0, NEVER, 0);
+        for key in (0..200).rev() {
+            assert_eq!(read(&engine, key, 0), Some(weight));
+            assert_eq!(read(&engine, 1_000, 0), Some(0));
+        }
+        for key in 0..200 {
+            put(&engine, 300 + key, weight, NEVER, 0);
+            assert_eq!(engine.lock(0).len(), 201);
+            let hash = crate::hash::mix(199 - key);
+            assert_eq!(engine.lock(hash).find(hash, &(199 - key)), None, "{key} of {weight}");
+        }
+        assert_valid(&engine);
+    }
+}
+
+/// Looks for 3. Without the lock it always comes too late: what it looks at has been moved.
+struct TooLate<'a>(&'a Small);
+
+impl equivalent::Equivalent<u64> for TooLate<'_> {
+    fn equivalent(&self, key: &u64) -> bool {
+        if stripe::is_locked() {
+            return *key == 3;
+        }
+        let mut out = Outgoing::new(false);
+        let mut segment = self.0.lock(0);
+        if let Some(slot) = segment.find(0, &0) {
+            segment.detach(slot, Cause::Deleted, &mut out);
+        }
+        drop(segment);
+        self.0.give_back(&mut out);
+        put_at_0(self.0, 0);
+        false
+    }
+}
+
+/// Keys whose hash is 0 share a chain.
+fn put_at_0(engine: &Small, key: u64) {
+    let mut out = Outgoing::new(false);
+    let write = Write { hash: 0, ..write_of(key, key, When::Always) };
+    engine.write(write, &|| 0, &mut out);
+    engine.give_back(&mut out);
+}
+
+#[test]
+fn who_cannot_prove_a_miss_asks_under_the_lock() {
+    let engine = engine(1, 100, Fifo::new);
+    (0..12).for_each(|key| put_at_0(&engine, key));
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
+    let pin = epoch::pin();
+    let found = engine.read(pin.guard(), 0, &TooLate(&engine), Timer(&clock), NEVER);
+    assert_eq!(found.map(|found| found.entry.value), Some(3));
+}
