@@ -396,8 +396,16 @@ mod tests {
     use super::*;
     use crate::sync::thread;
 
-    fn a_domain() -> &'static Domain {
-        Box::leak(Box::new(Domain::new(Fences::Everyone)))
+    impl Domain {
+        /// A pin by a record of its own.
+        pub(crate) fn pin(&'static self) -> Pin {
+            Pin::lent(self.take())
+        }
+
+        /// One for a test, which other tests do not touch.
+        pub(crate) fn of_a_test() -> &'static Self {
+            Box::leak(Box::new(Self::new(Fences::Everyone)))
+        }
     }
 
     fn safe_now(domain: &Domain) -> u64 {
@@ -411,7 +419,7 @@ mod tests {
 
     #[test]
     fn the_picture_above() {
-        let domain = a_domain();
+        let domain = Domain::of_a_test();
         let (a, b) = (domain.take(), domain.take());
         for epoch in 1..5 {
             assert_eq!(domain.seal(), epoch);
@@ -433,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_grace_period_is_had_if_it_is_wanted_and_nobody_is_at_it() {
-        let domain = a_domain();
+        let domain = Domain::of_a_test();
         domain.seal();
         domain.grace(Grace::No);
         assert_eq!(domain.safe(), 1);
@@ -447,7 +455,7 @@ mod tests {
 
     #[test]
     fn what_is_safe_never_goes_back() {
-        let domain = a_domain();
+        let domain = Domain::of_a_test();
         let late = domain.take();
         domain.seal();
         assert_eq!(safe_now(domain), 2);
@@ -458,7 +466,7 @@ mod tests {
 
     #[test]
     fn pins_nest_and_the_oldest_counts() {
-        let domain = a_domain();
+        let domain = Domain::of_a_test();
         let record = domain.take();
         let outer = Pin::new(record);
         domain.seal();
@@ -471,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_record_has_one_owner_at_a_time() {
-        let domain = a_domain();
+        let domain = Domain::of_a_test();
         let (a, b) = (domain.take(), domain.take());
         assert!(!ptr::eq(a, b));
         a.release();
@@ -483,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_lent_record_goes_back_with_its_pin() {
-        let domain = a_domain();
+        let domain = Domain::of_a_test();
         let record = domain.take();
         let pin = Pin::lent(record);
         domain.seal();
@@ -502,7 +510,7 @@ mod tests {
 
     #[test]
     fn hazards_beyond_a_record_s_own_are_lent() {
-        let domain = a_domain();
+        let domain = Domain::of_a_test();
         let pin = Pin::new(domain.take());
         let places = [0_u8; HAZARDS + 2];
         for _ in 0..2 {
@@ -522,7 +530,7 @@ mod tests {
 
     #[test]
     fn the_oldest_view_counts() {
-        let (domain, views) = (a_domain(), Views::new());
+        let (domain, views) = (Domain::of_a_test(), Views::new());
         assert_eq!(views.oldest(), u64::MAX);
         let first = views.begin(domain);
         domain.seal();

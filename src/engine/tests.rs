@@ -1016,3 +1016,16 @@ fn who_cannot_prove_a_miss_asks_under_the_lock() {
     let found = engine.read(pin.guard(), 0, &TooLate(&engine), Timer(&clock), NEVER);
     assert_eq!(found.map(|found| found.entry.value), Some(3));
 }
+
+#[test]
+fn where_no_slot_is_left_a_newcomer_is_refused() {
+    let engine = engine(1, 100, Lru::new);
+    put(&engine, 0, 1, NEVER, 0);
+    let was = engine.lock(0).state.keeper.set_end(Slot::MAX);
+    let (written, causes) = put(&engine, 1, 1, NEVER, 0);
+    engine.lock(0).state.keeper.set_end(was);
+    assert_eq!(written, Done::Refused(Some(Reason::Full)));
+    assert_eq!(causes, []);
+    assert!(matches!(put(&engine, 1, 1, NEVER, 0).0, Done::Stored(None)));
+    assert_valid(&engine);
+}
