@@ -220,14 +220,21 @@ mod tests {
     /// The readers' half of the picture above, on real processors: where both have looked, one has seen the other.
     #[test]
     fn either_sees_the_other() {
-        const ROUNDS: usize = 10_000;
+        const ROUNDS: usize = 30_000;
         let round = AtomicUsize::new(0);
         let announced: [_; 2] = std::array::from_fn(|_| CachePadded::new(AtomicUsize::new(0)));
         let [reader, writer] = &announced;
         let fences = fences();
         let join = |round: &AtomicUsize, at: usize| {
             round.fetch_add(1, Ordering::SeqCst);
-            while round.load(Ordering::SeqCst) < at * 2 {}
+            for spins in 0.. {
+                if round.load(Ordering::SeqCst) >= at * 2 {
+                    break;
+                }
+                if spins > 50_000 {
+                    thread::yield_now();
+                }
+            }
         };
         let announce = |mine: &AtomicUsize, at| mine.store(at, Ordering::Release);
         let (seen_by_reader, seen_by_writer) = thread::scope(|scope| {
