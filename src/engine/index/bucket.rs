@@ -203,4 +203,11 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_code_is_the_middle_of_a_hash_and_its_low_byte_the_tag() {
+        let code = Code::new(0x1122_3344_5566_7788);
+        assert_eq!((code.bits(), code.tag()), (0x3344_5566, 0x66));
+        assert_eq!(Code::new(0xff00_ffff).tag(), 1, "0 means empty");
+    }
 }
