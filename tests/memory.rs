@@ -58,11 +58,20 @@ fn use_up<P: EvictionPolicy + 'static>(segments: usize, policy: fn() -> P) {
     }
 }
 
+/// Caches that are dropped at each moment of their first growth.
+fn grow(segments: usize) {
+    for entries in 1..=40 {
+        let cache = Cache::<u64, ()>::builder().capacity(100).segments(segments).build().unwrap();
+        (0..entries).for_each(|key| cache.put(key, ()));
+    }
+}
+
 #[test]
 fn what_a_cache_has_asked_for_goes_with_it() {
     let _alone = alone();
-    const ROUNDS: usize = 24;
-    let all: [fn(usize); 4] = [
+    const ROUNDS: usize = 25;
+    let all: [fn(usize); 5] = [
+        grow,
         |segments| use_up(segments, Sieve::new),
         |segments| use_up(segments, Lru::new),
         |segments| use_up(segments, Lfu::new),
