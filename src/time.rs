@@ -230,4 +230,94 @@ mod tests {
         while clock.now() == first {}
         assert!(clock.date() > SystemTime::UNIX_EPOCH);
     }
+
+    #[test]
+    fn the_cheap_reading_lies_about_the_precise_one() {
+        let clock = SystemClock::new();
+        while clock.now() < Duration::from_micros(10) {}
+        let lag = clock.kernel.map_or(0, |(_, lag)| lag);
+        let about = |_: &i32| {
+            let before = nanos(clock.now());
+            let (from, to) = clock.bounds();
+            let after = nanos(clock.now());
+            assert!(from <= after, "{from} is after {after}");
+            if clock.kernel.is_some() {
+                assert_eq!(to - from, lag);
+            }
+            before <= to
+        };
+        // A machine that was halted for a while may have missed its ticks.
+        assert!((0..1000).filter(about).count() > 900);
+    }
+
+    #[test]
+    fn where_the_kernel_keeps_no_clock_there_is_the_library_s() {
+        let clock = SystemClock { origin: Instant::now(), kernel: None };
+        while clock.now() < Duration::from_micros(10) {}
+        let before = nanos(clock.now());
+        let (from, to) = clock.bounds();
+        assert!(before <= from && from == to && to <= nanos(clock.origin.elapsed()));
+    }
+
+    /// A clock with these bounds, and how often it was asked for the time itself.
+    struct Coarse {
+        bounds: Option<(u64, u64)>,
+        now: u64,
+        asked: AtomicU64,
+    }
+
+    impl Clock for Coarse {
+        fn now(&self) -> Duration {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Duration::from_nanos(self.now)
+        }
+        fn bounds(&self) -> (u64, u64) {
+            self.bounds.unwrap_or_else(|| Precise(self).bounds())
+        }
+        fn date(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+    }
+
+    /// The same without bounds of its own.
+    struct Precise<'a>(&'a Coarse);
+
+    impl Clock for Precise<'_> {
+        fn now(&self) -> Duration {
+            self.0.now()
+        }
+        fn date(&self) -> SystemTime {
+            self.0.date()
+        }
+    }
+
+    #[test]
+    fn the_time_itself_is_read_between_the_bounds_alone() {
+        let ask = |bounds, deadline| {
+            let coarse = Arc::new(Coarse { bounds, now: 15, asked: AtomicU64::new(0) });
+            let clock: Arc<dyn Clock> = coarse.clone();
+            let answer = Timer(&clock).before(deadline);
+            (answer, coarse.asked.load(Ordering::Relaxed))
+        };
+        let between = Some((10, 20));
+        assert_eq!(ask(between, 9), (None, 0));
+        assert_eq!(ask(between, 10), (None, 0));
+        assert_eq!(ask(between, 11), (None, 1));
+        assert_eq!(ask(between, 15), (None, 1));
+        assert_eq!(ask(between, 16), (Some(15), 1));
+        assert_eq!(ask(between, 20), (Some(15), 1));
+        assert_eq!(ask(between, 21), (Some(10), 0));
+        assert_eq!(ask(None, 15), (None, 1), "the bounds are the time");
+        assert_eq!(ask(None, 16), (Some(15), 1));
+    }
+
+    #[test]
+    fn the_last_instant_is_never_reached() {
+        let clock = ManualClock::new();
+        assert_eq!(clock.bounds(), (0, 0));
+        clock.advance(Duration::MAX);
+        assert_eq!(clock.bounds(), (NEVER, NEVER));
+        let clock: Arc<dyn Clock> = Arc::new(clock);
+        assert_eq!(Timer(&clock).now(), NEVER - 1);
+    }
 }

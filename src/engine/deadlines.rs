@@ -145,6 +145,9 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::Arc;
+    use crate::time::{Clock, ManualClock};
+    use std::time::Duration;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -232,5 +235,60 @@ mod tests {
         }
         assert!(found <= 1);
         assert_eq!(budget, 0);
+    }
+
+    fn timer(at: u64) -> Arc<dyn Clock> {
+        let clock = ManualClock::new();
+        clock.advance(Duration::from_nanos(at));
+        Arc::new(clock)
+    }
+
+    #[test]
+    fn a_reader_sees_both_deadlines() {
+        let mut both = Both::new();
+        assert!(!both.0.any());
+        let outlives = |both: &Both, now| both.0.outlive(Slot::new(0), Timer(&timer(now)), NEVER);
+        assert!(outlives(&both, SECOND), "it has none");
+        for (hard, idle) in [(SECOND, NEVER), (NEVER, SECOND), (SECOND, 2 * SECOND)] {
+            both.set(0, hard, idle);
+            assert!(both.0.any());
+            assert!(outlives(&both, SECOND - 1) && !outlives(&both, SECOND));
+            assert_eq!(both.0.get(Slot::new(0)), Deadline { hard, idle }, "it postpones nothing");
+        }
+    }
+
+    /// In steps of at least a tick and a 64th of the time to idle.
+    #[test]
+    fn a_reader_pushes_the_idle_deadline_back_in_steps() {
+        let step = 10 * SECOND / 64;
+        assert!(step > TICK);
+        for (idle, step) in [(10 * SECOND, step), (10 * TICK, TICK)] {
+            let read_at = |hard, now| {
+                let mut both = Both::new();
+                both.set(0, hard, idle);
+                let alive = both.0.outlive(Slot::new(0), Timer(&timer(now)), idle);
+                (alive, both.0.get(Slot::new(0)).idle)
+            };
+            assert_eq!(read_at(NEVER, step - 1), (true, idle));
+            assert_eq!(read_at(NEVER, step), (true, idle + step));
+            assert_eq!(read_at(2 * idle, step), (true, idle + step));
+            assert_eq!(read_at(NEVER, idle - 1), (true, 2 * idle - 1));
+            assert_eq!(read_at(NEVER, idle), (false, idle));
+            assert_eq!(read_at(step, step), (false, idle));
+        }
+    }
+
+    #[test]
+    fn a_reader_moves_no_deadline_that_is_not_there_to_be_moved() {
+        let mut both = Both::new();
+        let mut read_at = |hard, idle, now, by| {
+            both.set(0, hard, idle);
+            let alive = both.0.outlive(Slot::new(0), Timer(&timer(now)), by);
+            (alive, both.0.get(Slot::new(0)).idle)
+        };
+        let kept = read_at(NEVER, 5 * SECOND, 4 * SECOND, NEVER);
+        assert_eq!(kept, (true, 5 * SECOND), "a per-entry rule's own, without a time to idle");
+        let kept = read_at(5 * SECOND, NEVER, 4 * SECOND, 10 * SECOND);
+        assert_eq!(kept, (true, NEVER), "this entry may idle for ever");
     }
 }

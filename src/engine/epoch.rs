@@ -392,3 +392,168 @@ mod of_the_process {
         }
     }
 }
+
+#[cfg(all(test, not(cachette_loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::thread;
+
+    impl Domain {
+        /// A pin by a record of its own.
+        pub(crate) fn pin(&'static self) -> Pin {
+            Pin::lent(self.take())
+        }
+
+        /// One for a test, which other tests do not touch.
+        pub(crate) fn of_a_test() -> &'static Self {
+            Box::leak(Box::new(Self::new(Fences::Everyone)))
+        }
+    }
+
+    fn safe_now(domain: &Domain) -> u64 {
+        domain.grace(Grace::Wait);
+        domain.safe()
+    }
+
+    fn records(domain: &Domain) -> usize {
+        domain.records().count()
+    }
+
+    #[test]
+    fn the_picture_above() {
+        let domain = Domain::of_a_test();
+        let (a, b) = (domain.take(), domain.take());
+        for epoch in 1..5 {
+            assert_eq!(domain.seal(), epoch);
+        }
+        assert_eq!(safe_now(domain), 5);
+        let reader_a = Pin::new(a);
+        let x = domain.seal();
+        assert_eq!(x, 5);
+        let reader_b = Pin::new(b);
+        assert_eq!(safe_now(domain), 5, "A may look at x");
+        drop(reader_a);
+        assert_eq!(domain.safe(), 5, "nobody has looked");
+        assert_eq!(safe_now(domain), 6, "x is destroyed");
+        assert_eq!(domain.seal(), 6);
+        assert_eq!(safe_now(domain), 6, "B may look at what left after x");
+        drop(reader_b);
+        assert_eq!(safe_now(domain), 7);
+    }
+
+    #[test]
+    fn a_grace_period_is_had_if_it_is_wanted_and_nobody_is_at_it() {
+        let domain = Domain::of_a_test();
+        domain.seal();
+        domain.grace(Grace::No);
+        assert_eq!(domain.safe(), 1);
+        let turn = domain.turn.lock();
+        domain.grace(Grace::Try);
+        assert_eq!(domain.safe(), 1);
+        drop(turn);
+        domain.grace(Grace::Try);
+        assert_eq!(domain.safe(), 2);
+    }
+
+    #[test]
+    fn what_is_safe_never_goes_back() {
+        let domain = Domain::of_a_test();
+        let late = domain.take();
+        domain.seal();
+        assert_eq!(safe_now(domain), 2);
+        // A reader that had loaded the epoch long before it announced itself.
+        late.pin.store(1, Ordering::Release);
+        assert_eq!(safe_now(domain), 2);
+    }
+
+    #[test]
+    fn pins_nest_and_the_oldest_counts() {
+        let domain = Domain::of_a_test();
+        let record = domain.take();
+        let outer = Pin::new(record);
+        domain.seal();
+        drop(Pin::new(record));
+        assert_eq!(safe_now(domain), 1);
+        assert!(!ptr::eq(record, domain.take()), "it is not given back with a pin");
+        drop(outer);
+        assert_eq!(safe_now(domain), 2);
+    }
+
+    #[test]
+    fn a_record_has_one_owner_at_a_time() {
+        let domain = Domain::of_a_test();
+        let (a, b) = (domain.take(), domain.take());
+        assert!(!ptr::eq(a, b));
+        a.release();
+        assert!(ptr::eq(a, domain.take()), "what was given back is taken first");
+        let c = domain.take();
+        assert!(!ptr::eq(a, c) && !ptr::eq(b, c));
+        assert_eq!(records(domain), 3);
+    }
+
+    #[test]
+    fn a_lent_record_goes_back_with_its_pin() {
+        let domain = Domain::of_a_test();
+        let record = domain.take();
+        let pin = Pin::lent(record);
+        domain.seal();
+        assert_eq!(safe_now(domain), 1);
+        let place = ptr::from_ref(&domain.turn).cast();
+        let hazard = pin.protect(place);
+        drop(pin);
+        assert_eq!(record.pin.load(Ordering::Relaxed), 0);
+        assert_eq!(safe_now(domain), 2);
+        assert!(ptr::eq(record, domain.take()));
+        assert_eq!(domain.hazards(), [place], "it is another record's");
+        drop(hazard);
+        assert!(domain.hazards().is_empty());
+        assert_eq!(records(domain), 2);
+    }
+
+    #[test]
+    fn hazards_beyond_a_record_s_own_are_lent() {
+        let domain = Domain::of_a_test();
+        let pin = Pin::new(domain.take());
+        let places = [0_u8; HAZARDS + 2];
+        for _ in 0..2 {
+            let mut held = Vec::new();
+            for (count, place) in places.iter().enumerate() {
+                held.push(pin.protect(ptr::from_ref(place).cast()));
+                let mut seen = domain.hazards();
+                seen.sort_unstable();
+                let all = places[..=count].iter().map(|place| ptr::from_ref(place).cast());
+                assert_eq!(seen, all.collect::<Vec<*const ()>>());
+            }
+            drop(held);
+            assert!(domain.hazards().is_empty());
+        }
+        assert_eq!(records(domain), 3, "what was lent is lent again");
+    }
+
+    #[test]
+    fn the_oldest_view_counts() {
+        let (domain, views) = (Domain::of_a_test(), Views::new());
+        assert_eq!(views.oldest(), u64::MAX);
+        let first = views.begin(domain);
+        domain.seal();
+        let [second, third] = [(); 2].map(|()| views.begin(domain));
+        assert_eq!((first.epoch, second.epoch, third.epoch), (1, 2, 2));
+        assert_eq!(views.oldest(), 1);
+        drop(second);
+        assert_eq!(views.oldest(), 1);
+        drop(first);
+        assert_eq!(views.oldest(), 2);
+        drop(third);
+        assert_eq!(views.oldest(), u64::MAX);
+    }
+
+    /// Other tests' threads take records too, but not so many at once.
+    #[test]
+    fn a_thread_that_ends_gives_its_record_back() {
+        let before = records(domain());
+        for _ in 0..400 {
+            thread::spawn(|| drop(pin())).join().unwrap();
+        }
+        assert!(records(domain()) < before + 200);
+    }
+}

@@ -194,6 +194,7 @@ impl Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::Mutex;
 
     #[test]
     fn a_word_says_how_a_policy_hears() {
@@ -206,5 +207,115 @@ mod tests {
         assert_eq!(seen(ears(Hears::InOrder)), (0, true, false, false));
         assert_eq!(seen(ears(Hears::Recency)), (0, true, true, false));
         assert!(Ears::from_word(Ears::MISSES).misses());
+    }
+
+    /// Writes down what it is told, and panics at a miss of the hash 13.
+    struct Scribe(Arc<Mutex<Vec<String>>>);
+
+    impl Scribe {
+        fn note(&self, what: &str, of: &dyn std::fmt::Debug) {
+            self.0.lock().push(format!("{what} {of:?}"));
+        }
+    }
+
+    impl EvictionPolicy for Scribe {
+        fn hears(&self) -> Hears {
+            Hears::Counter(3)
+        }
+        fn resize(&mut self, share: u64) {
+            self.note("resize", &share);
+        }
+        fn insert(&mut self, slot: Slot, meta: &Meta) {
+            self.note("insert", &(slot.index(), meta.hash));
+        }
+        fn update(&mut self, slot: Slot, meta: &Meta) {
+            self.note("update", &(slot.index(), meta.hash));
+        }
+        fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
+            self.note("relocate", &(from.index(), to.index(), meta.hash));
+        }
+        fn reschedule(&mut self, slot: Slot, meta: &Meta) {
+            self.note("reschedule", &(slot.index(), meta.hash));
+        }
+        fn hit(&mut self, slot: Slot) {
+            self.note("hit", &slot.index());
+        }
+        fn miss(&mut self, hash: u64) {
+            self.note("miss", &hash);
+            assert_ne!(hash, 13, "unlucky");
+        }
+        fn remove(&mut self, slot: Slot, cause: Cause) {
+            self.note("remove", &(slot.index(), cause));
+        }
+        fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
+            self.note("victim", &(newcomer.map(|meta| meta.hash), hits));
+            Victim::Entry(Slot::new(5))
+        }
+        fn len(&self) -> usize {
+            0
+        }
+        fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+            Box::new(std::iter::empty())
+        }
+        fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+            Box::new(std::iter::empty())
+        }
+    }
+
+    struct NoCounts;
+
+    impl Counts for NoCounts {
+        fn get(&self, _: Slot) -> u8 {
+            0
+        }
+        fn set(&self, _: Slot, _: u8) {}
+    }
+
+    #[test]
+    fn a_policy_is_told_everything_until_it_panics() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let book = Arc::clone(&told);
+        let mut guarded = Guarded::new(Arc::new(move || Box::new(Scribe(Arc::clone(&book)))), 9);
+        let told = || std::mem::take(&mut *told.lock());
+        assert_eq!(told(), ["resize 9"]);
+        let [a, b] = [1, 2].map(Slot::new);
+        let meta = Meta::new(7, 1, u64::MAX);
+        guarded.resize(8);
+        guarded.insert(a, &meta);
+        guarded.reschedule(a, &meta);
+        guarded.replace(a, b, &meta);
+        guarded.hits([a, b].into_iter());
+        guarded.miss(12);
+        guarded.remove(b, Cause::Deleted);
+        let said = [
+            "resize 8",
+            "insert (1, 7)",
+            "reschedule (1, 7)",
+            "relocate (1, 2, 7)",
+            "update (2, 7)",
+            "hit 1",
+            "hit 2",
+            "miss 12",
+            "remove (2, Deleted)",
+        ];
+        assert_eq!(told(), said);
+        assert_eq!(guarded.victim(Some(&meta), &NoCounts), Victim::Entry(Slot::new(5)));
+        assert_eq!(told(), ["victim (Some(7), HitCounters { max: 3, .. })"]);
+        assert_eq!((guarded.panics(), guarded.is_broken()), (0, false));
+
+        std::panic::set_hook(Box::new(|_| {}));
+        guarded.miss(13);
+        drop(std::panic::take_hook());
+        assert_eq!((guarded.panics(), guarded.is_broken()), (1, true));
+        assert_eq!(told(), ["miss 13"]);
+        guarded.resize(6);
+        guarded.miss(12);
+        assert_eq!(guarded.victim(None, &NoCounts), Victim::None);
+        assert!(told().is_empty(), "what has panicked is told nothing");
+        guarded.mend([(a, meta)].into_iter());
+        assert_eq!(told(), ["resize 6", "insert (1, 7)"], "it starts with what there is");
+        assert_eq!((guarded.panics(), guarded.is_broken()), (1, false));
+        guarded.miss(12);
+        assert_eq!(told(), ["miss 12"]);
     }
 }

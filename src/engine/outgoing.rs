@@ -119,6 +119,11 @@ impl<K, V, F> Outgoing<K, V, F> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) const fn grace(&self) -> Grace {
+        self.grace
+    }
+
     /// True if there is nothing to deliver.
     #[inline]
     pub(crate) const fn is_quiet(&self) -> bool {

@@ -342,3 +342,162 @@ impl<K, V> Slab<K, V> {
         out
     }
 }
+
+#[cfg(all(test, not(cachette_loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::epoch::Grace;
+    use crate::sync::Arc;
+
+    /// A slab with its keeper, and a domain that no other test touches.
+    struct World {
+        slab: Arc<Slab<u64, u64>>,
+        keeper: Keeper,
+        domain: &'static Domain,
+    }
+
+    impl World {
+        /// With so many entries, each in the slot of its key.
+        fn new(entries: u64) -> Self {
+            let (slab, keeper) = Slab::new(usize::MAX);
+            let (slab, domain) = (Arc::new(slab), Domain::of_a_test());
+            let mut world = Self { slab, keeper, domain };
+            for key in 0..entries {
+                assert_eq!(world.insert(key), Slot::new(key as usize));
+            }
+            world
+        }
+
+        fn insert(&mut self, key: u64) -> Slot {
+            let slot = self.slab.insert(&mut self.keeper, Entry { key, value: key }, Code::new(0));
+            self.keeper.assert_valid();
+            slot
+        }
+
+        fn retire(&mut self, slots: &[usize]) {
+            for &slot in slots {
+                let departed = self.slab.depart(&mut self.keeper, Slot::new(slot)).unwrap();
+                assert_eq!(departed.slot().index(), slot);
+                assert_eq!(departed.entry(&self.slab).key, slot as u64, "it can be read yet");
+                self.slab.retire(&mut self.keeper, departed);
+            }
+            self.keeper.assert_valid();
+        }
+
+        fn seal(&mut self) {
+            self.keeper.seal(self.domain);
+        }
+
+        fn safe(&self) -> u64 {
+            self.domain.grace(Grace::Wait);
+            self.domain.safe()
+        }
+
+        fn reclaim(&mut self, safe: u64, most: usize) -> Vec<usize> {
+            let mut out = Vec::new();
+            self.slab.reclaim(&mut self.keeper, self.domain, safe, most, |slot, entry| {
+                assert_eq!(entry.key, slot.index() as u64);
+                out.push(slot.index());
+            });
+            self.keeper.assert_valid();
+            out
+        }
+
+        fn waiting(&self) -> (usize, usize) {
+            (self.keeper.limbo(), self.keeper.open())
+        }
+    }
+
+    #[test]
+    fn the_picture_above() {
+        let mut world = World::new(12);
+        world.seal();
+        assert_eq!(world.domain.seal(), 1, "there was nothing to seal");
+        assert!((2..5).all(|epoch| world.domain.seal() == epoch));
+        world.retire(&[7, 4, 9]);
+        world.seal();
+        world.retire(&[1, 8]);
+        world.seal();
+        world.retire(&[3]);
+        assert_eq!(world.waiting(), (6, 1));
+        assert_eq!((world.keeper.len(), world.keeper.end()), (6, 12));
+        assert!(world.slab.entry(&world.keeper, Slot::new(7)).is_none());
+        assert!(world.slab.depart(&mut world.keeper, Slot::new(7)).is_none(), "it has departed");
+        assert_eq!(world.slab.entry(&world.keeper, Slot::new(0)).unwrap().value, 0);
+        // Tag 5 is safe from 6 on.
+        assert!(!world.keeper.is_due(5) && world.keeper.is_due(6));
+        assert_eq!(world.reclaim(5, 10), []);
+        assert_eq!(world.reclaim(6, 2), [7, 4]);
+        assert_eq!(world.reclaim(6, 10), [9]);
+        assert_eq!(world.waiting(), (3, 1));
+        assert_eq!(world.reclaim(7, 10), [1, 8]);
+        assert_eq!(world.reclaim(u64::MAX, 10), [], "3 is not yet sealed");
+        assert_eq!(world.waiting(), (1, 1));
+        let reused: Vec<_> = (0..5).map(|_| world.keeper.take_free().index()).collect();
+        assert_eq!(reused, [8, 1, 9, 4, 7], "the last to be free is used first");
+    }
+
+    #[test]
+    fn a_slot_is_used_again_when_nobody_looks() {
+        let mut world = World::new(3);
+        let (slab, pin) = (Arc::clone(&world.slab), world.domain.pin());
+        let found = slab.found(&world.keeper, Slot::new(1), pin.guard()).unwrap();
+        world.retire(&[1]);
+        world.seal();
+        assert!(world.slab.found(&world.keeper, Slot::new(1), pin.guard()).is_none());
+        let safe = world.safe();
+        assert!(world.reclaim(safe, 9).is_empty(), "it may be looked at under the pin");
+        assert_eq!(world.insert(3), Slot::new(3));
+        let (other, _) = Slab::<u64, u64>::new(usize::MAX);
+        let of_another = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            drop(other.hold(found, &pin));
+        }));
+        assert!(of_another.is_err(), "another slab may free what it holds");
+        let held = slab.hold(found, &pin);
+        drop(pin);
+        let safe = world.safe();
+        assert!(world.keeper.is_due(safe));
+        let mut out = Vec::new();
+        world.slab.reclaim(&mut world.keeper, world.domain, safe, 1, |slot, _| out.push(slot));
+        assert_eq!(out, [], "it is looked at");
+        assert_eq!((held.key, held.slot), (1, Slot::new(1)));
+        assert_eq!((world.keeper.limbo(), world.keeper.open()), (1, 1), "it must be sealed anew");
+        drop(held);
+        world.seal();
+        let safe = world.safe();
+        assert_eq!(world.reclaim(safe, 9), [1]);
+        assert_eq!(world.insert(1), Slot::new(1));
+        assert_eq!((world.keeper.len(), world.keeper.end()), (4, 4));
+    }
+
+    #[test]
+    fn what_is_left_is_drained_in_parts() {
+        let mut world = World::new(200);
+        world.retire(&[3, 199, 0]);
+        world.seal();
+        world.retire(&[7]);
+        let mut seen = Vec::new();
+        for part in [64, 64, 64, 8, 0] {
+            let slab = Arc::get_mut(&mut world.slab).unwrap();
+            let drained = slab.drain(&mut world.keeper, 64);
+            assert_eq!(drained.len(), part);
+            seen.extend(drained.iter().map(|entry| entry.key));
+        }
+        assert_eq!((world.keeper.len(), world.keeper.end()), (0, 0));
+        assert_eq!(world.waiting(), (0, 0));
+        assert_eq!(seen[..4], [3, 199, 0, 7]);
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..200));
+    }
+
+    #[test]
+    fn full_slots_are_walked_in_order() {
+        let mut world = World::new(130);
+        world.retire(&[0, 63, 64, 128]);
+        let walk = |from| world.keeper.iter_from(from).map(Slot::index).collect::<Vec<_>>();
+        assert_eq!(walk(0).len(), 126);
+        assert_eq!(walk(62), (62..130).filter(|i| ![63, 64, 128].contains(i)).collect::<Vec<_>>());
+        assert_eq!(walk(130), []);
+        assert!(!world.keeper.has(Slot::new(100_000)), "it never was");
+    }
+}

@@ -151,12 +151,63 @@ pub(crate) fn prefetch<T>(place: *const T) {
 #[cfg(all(test, target_os = "linux", not(any(miri, cachette_loom))))]
 mod tests {
     use super::*;
+    use crate::sync::{AtomicUsize, compiler_fence, thread};
+    use crossbeam_utils::CachePadded;
 
     #[test]
     fn the_coarse_clock_is_behind_the_precise_one() {
-        let coarse = coarse().unwrap();
-        let precise = precise().unwrap();
-        assert!(coarse <= precise, "{coarse} {precise}");
+        let lag = lag().unwrap();
+        let near = |_: &i32| {
+            let before = precise().unwrap();
+            let coarse = coarse().unwrap();
+            let after = precise().unwrap();
+            assert!(before <= after && coarse <= after, "{before} {coarse} {after}");
+            before <= coarse + lag
+        };
+        // A machine that was halted for a while may have missed its ticks.
+        assert!((0..1000).filter(near).count() > 900);
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "system calls")]
+    fn what_the_kernel_offers_is_used() {
+        let mut tick = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the call writes one `timespec`, which is here.
+        let known = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
+        assert_eq!(lag(), (known == 0).then(|| 2 * nanos(tick).unwrap()));
+        // SAFETY: the call takes numbers alone.
+        let offers =
+            unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_QUERY, 0, 0) };
+        let expedited = libc::c_long::from(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+        let has = cfg!(not(cachette_tsan)) && offers >= 0 && offers & expedited != 0;
+        assert_eq!(fences(), if has { Fences::Writer } else { Fences::Everyone });
+    }
+
+    #[test]
+    fn seconds_and_nanoseconds_make_one_number() {
+        assert_eq!(nanos(libc::timespec { tv_sec: 3, tv_nsec: 5 }), Some(3_000_000_005));
+        assert_eq!(nanos(libc::timespec { tv_sec: -1, tv_nsec: 5 }), None);
+    }
+
+    /// In a process of its own, where nothing has registered.
+    #[test]
+    fn a_barrier_registers_where_nobody_has() {
+        const CHILD: &str = "CACHETTE_TEST_UNREGISTERED";
+        if std::env::var_os(CHILD).is_some() {
+            assert!(membarrier::barrier());
+            return;
+        }
+        if fences() == Fences::Writer {
+            let name = "engine::sys::tests::a_barrier_registers_where_nobody_has";
+            let program = std::env::current_exe().unwrap();
+            let child = std::process::Command::new(program)
+                .args([name, "--exact"])
+                .env(CHILD, "1")
+                .output();
+            let child = child.unwrap();
+            assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+            assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"));
+        }
     }
 
     #[test]
@@ -164,5 +215,51 @@ mod tests {
         let fences = fences();
         assert!(heavy_barrier(fences));
         assert!(heavy_barrier(Fences::Everyone));
+    }
+
+    /// The readers' half of the picture above, on real processors: where both have looked, one has seen the other.
+    #[test]
+    fn either_sees_the_other() {
+        const ROUNDS: usize = 30_000;
+        let round = AtomicUsize::new(0);
+        let announced: [_; 2] = std::array::from_fn(|_| CachePadded::new(AtomicUsize::new(0)));
+        let [reader, writer] = &announced;
+        let fences = fences();
+        let join = |round: &AtomicUsize, at: usize| {
+            round.fetch_add(1, Ordering::SeqCst);
+            for spins in 0.. {
+                if round.load(Ordering::SeqCst) >= at * 2 {
+                    break;
+                }
+                if spins > 50_000 {
+                    thread::yield_now();
+                }
+            }
+        };
+        let announce = |mine: &AtomicUsize, at| mine.store(at, Ordering::Release);
+        let (seen_by_reader, seen_by_writer) = thread::scope(|scope| {
+            let reads = scope.spawn(|| {
+                let rounds = (1..=ROUNDS).map(|at| {
+                    join(&round, at);
+                    announce(reader, at);
+                    match fences {
+                        Fences::Writer => compiler_fence(Ordering::SeqCst),
+                        Fences::Everyone => fence(Ordering::SeqCst),
+                    }
+                    writer.load(Ordering::Acquire) == at
+                });
+                rounds.collect::<Vec<_>>()
+            });
+            let rounds = (1..=ROUNDS).map(|at| {
+                join(&round, at);
+                announce(writer, at);
+                assert!(heavy_barrier(fences));
+                reader.load(Ordering::Acquire) == at
+            });
+            let writes = rounds.collect::<Vec<_>>();
+            (reads.join().unwrap(), writes)
+        });
+        let blind = seen_by_reader.iter().zip(&seen_by_writer).filter(|(r, w)| !**r && !**w);
+        assert_eq!(blind.count(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! The engine as a whole: its parts stay in step, whatever is written, expires, or panics.
 
 use super::code::Code;
-use super::room::two_others;
+use super::slab::Keeper;
 use super::*;
 use crate::error::Reason;
 use crate::observe::Cause;
@@ -11,6 +11,11 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::time::{Clock, ManualClock, NEVER, Timer};
 use proptest::prelude::*;
 use std::time::Duration;
+
+mod limbo;
+mod outgoing;
+mod policies;
+mod room;
 
 type Small = Engine<u64, u64, u32>;
 
@@ -112,15 +117,18 @@ fn read(engine: &Small, key: u64, now: u64) -> Option<u64> {
 }
 
 fn delete(engine: &Small, key: u64) {
-    let mut out = Outgoing::new(false);
+    delete_by(engine, key, &mut Outgoing::new(false));
+}
+
+fn delete_by(engine: &Small, key: u64, out: &mut Outgoing<u64, u64, u32>) {
     let hash = crate::hash::mix(key);
     let mut segment = engine.lock(hash);
     if let Some(slot) = segment.find(hash, &key) {
-        segment.detach(slot, Cause::Deleted, &mut out);
+        segment.detach(slot, Cause::Deleted, out);
     }
-    segment.tidy(&mut out);
+    segment.tidy(out);
     drop(segment);
-    engine.give_back(&mut out);
+    engine.give_back(out);
 }
 
 fn assert_valid(engine: &Small) {
@@ -243,245 +251,6 @@ fn a_heavy_update_takes_no_more_than_it_lacks() {
 }
 
 #[test]
-fn a_segment_below_its_share_takes_from_a_heavier_one() {
-    let engine = engine(4, 400, Lru::new);
-    let home = |key: u64| crate::hash::mix(key) >> 62;
-    let (mut crowd, mut few) = (0.., 0..);
-    let next = |segment: u64, of: &mut std::ops::RangeFrom<u64>| {
-        of.by_ref().find(|&key| home(key) == segment).unwrap()
-    };
-    for segment in [0, 1, 2] {
-        for _ in 0..if segment == 0 { 200 } else { 100 } {
-            put(&engine, next(segment, &mut crowd), 1, NEVER, 0);
-        }
-    }
-    assert_eq!(engine.budget.used(), 400);
-    for _ in 0..300 {
-        let (written, causes) = put(&engine, next(3, &mut few), 1, NEVER, 0);
-        assert!(matches!(written, Done::Stored(_)));
-        assert_eq!(causes, [Cause::Evicted]);
-    }
-    let weights: Vec<u64> = engine.stripes().map(Stripe::weight).collect();
-    assert!(weights[3] >= 75 && weights.iter().all(|&weight| weight > 30), "{weights:?}");
-    assert_valid(&engine);
-}
-
-const FOUR: usize = 4;
-
-/// Keys whose home, of four, is this one.
-fn keys_of(home: usize) -> impl Iterator<Item = u64> {
-    (0..100_000).filter(move |&key| crate::hash::mix(key) >> 62 == home as u64)
-}
-
-/// Whom a write of this key asks, the first time, the second, and so on.
-fn asked_by(key: u64, segments: usize) -> impl Iterator<Item = [usize; 2]> {
-    let hash = crate::hash::mix(key);
-    let home = usize::try_from(hash >> (64 - segments.ilog2())).unwrap();
-    (1..).map(move |asked| two_others(home, segments, crate::hash::mix(hash.wrapping_add(asked))))
-}
-
-/// A key of home 0 that asks 1 and 2 first, of four, and then 3 and another.
-fn asks_1_and_2_then_3() -> u64 {
-    let wanted = |&key: &u64| {
-        let mut asked = asked_by(key, FOUR);
-        let first = asked.next().unwrap();
-        matches!(first, [1, 2] | [2, 1]) && asked.next().unwrap().contains(&3)
-    };
-    keys_of(0).find(wanted).unwrap()
-}
-
-/// Four segments with these weights in each, oldest first. It is full.
-fn full(entries: [&[u64]; FOUR]) -> Small {
-    let capacity = entries.iter().flat_map(|weights| weights.iter()).sum();
-    let engine = engine(FOUR, capacity, Lru::new);
-    for (home, weights) in entries.into_iter().enumerate() {
-        for (key, &weight) in keys_of(home).skip(1000).zip(weights) {
-            put(&engine, key, weight, NEVER, 0);
-        }
-    }
-    engine
-}
-
-fn weights<const N: usize>(engine: &Small) -> [u64; N] {
-    let weights: Vec<_> = engine.stripes().map(Stripe::weight).collect();
-    weights.try_into().unwrap()
-}
-
-fn store(engine: &Small, key: u64, weight: u64) -> Vec<Cause> {
-    let (written, causes) = put(engine, key, weight, NEVER, 0);
-    assert!(matches!(written, Done::Stored(_)));
-    assert_valid(engine);
-    causes
-}
-
-#[test]
-fn the_heavier_of_two_others_gives_to_a_poor_home() {
-    let key = asks_1_and_2_then_3();
-    // The share is 20, and 14 at home are poor; 3 would give if it were asked.
-    let engine = full([&[2; 7], &[1; 16], &[1; 20], &[1; 30]]);
-    assert_eq!(store(&engine, key, 3), [Cause::Evicted; 3]);
-    assert_eq!(weights(&engine), [17, 16, 17, 30]);
-    let engine = full([&[2; 7], &[1; 20], &[1; 16], &[1; 30]]);
-    assert_eq!(store(&engine, key, 3), [Cause::Evicted; 3]);
-    assert_eq!(weights(&engine), [17, 17, 16, 30]);
-}
-
-#[test]
-fn a_home_with_three_quarters_of_its_share_helps_itself() {
-    let engine = full([&[1; 15], &[1; 20], &[1; 20], &[1; 25]]);
-    assert_eq!(store(&engine, asks_1_and_2_then_3(), 1), [Cause::Evicted]);
-    assert_eq!(weights(&engine), [15, 20, 20, 25]);
-}
-
-#[test]
-fn a_neighbour_gives_until_it_is_poor_itself() {
-    let key = asks_1_and_2_then_3();
-    // 16 is two more than poor: the third unit is 3's, the heavier of those that are asked next.
-    let engine = full([&[1; 14], &[1; 15], &[1; 16], &[1; 35]]);
-    assert_eq!(store(&engine, key, 3), [Cause::Evicted; 3]);
-    assert_eq!(weights(&engine), [17, 15, 14, 34]);
-    // Poor already: it gives nothing.
-    let engine = full([&[1; 14], &[1; 14], &[1; 14], &[1; 38]]);
-    assert_eq!(store(&engine, key, 3), [Cause::Evicted; 3]);
-    assert_eq!(weights(&engine), [17, 14, 14, 35]);
-}
-
-#[test]
-fn a_neighbour_gives_a_slice_at_most() {
-    // Nobody is poor but home, and 1 and 2 are asked first: a slice is theirs, the rest is 3's.
-    let key = asks_1_and_2_then_3();
-    let engine = full([&[], &[1; 200], &[1; 280], &[1; 320]]);
-    assert_eq!(store(&engine, key, 70), [Cause::Evicted; 70]);
-    assert_eq!(weights(&engine), [70, 200, 280 - SLICE as u64, 320 - 6]);
-}
-
-#[test]
-fn a_neighbour_gives_what_has_expired_first() {
-    let key = asks_1_and_2_then_3();
-    let engine = engine(FOUR, 80, Lru::new);
-    for (home, count) in [(1, 20), (2, 30), (3, 30)] {
-        for (i, key) in keys_of(home).skip(1000).take(count).enumerate() {
-            let live = if home < 3 && i >= 15 { 1 << 30 } else { NEVER };
-            put(&engine, key, 1, live, 0);
-        }
-    }
-    let (written, causes) = put(&engine, key, 4, NEVER, 1 << 40);
-    assert!(matches!(written, Done::Stored(_)));
-    assert_eq!(causes, [Cause::Expired; 15]);
-    assert_eq!(weights(&engine), [4, 20, 15, 30]);
-    assert_valid(&engine);
-}
-
-/// Of 64 segments all are poor but two: a rich one, which a write asks the `nth` time and not before, and a richer one, which
-/// it does not ask until then. What the two have left when the write is done.
-fn left_by_a_write_that_asks_the_rich(nth: usize) -> [u64; 2] {
-    let home = |key: u64| usize::try_from(crate::hash::mix(key) >> 58).unwrap();
-    let asked = |key, times| asked_by(key, 64).take(times).flatten().collect::<Vec<_>>();
-    let last = |key| asked_by(key, 64).nth(nth - 1).unwrap()[0];
-    let key = (0..100_000).find(|&key| !asked(key, nth - 1).contains(&last(key))).unwrap();
-    let others = (0..64).filter(|&at| at != home(key));
-    let (rich, asked) = (last(key), asked(key, nth));
-    let richer = others.into_iter().find(|at| !asked.contains(at)).unwrap();
-
-    let engine = engine(64, 640, Lru::new);
-    for (at, count) in [(rich, 31), (richer, 33)] {
-        for key in (0..100_000).filter(|&key| home(key) == at).take(count) {
-            put(&engine, key, 10, NEVER, 0);
-        }
-    }
-    assert_eq!(store(&engine, key, 7), [Cause::Evicted]);
-    let weights: [u64; 64] = weights(&engine);
-    assert_eq!(weights[home(key)], 7);
-    [weights[rich], weights[richer]]
-}
-
-#[test]
-fn a_write_asks_eight_times_and_then_everyone() {
-    assert_eq!(left_by_a_write_that_asks_the_rich(8), [300, 330]);
-    assert_eq!(left_by_a_write_that_asks_the_rich(9), [310, 320]);
-}
-
-#[test]
-fn a_neighbour_that_is_busy_is_passed_over() {
-    let key = asks_1_and_2_then_3();
-    let engine = full([&[1; 10], &[1; 20], &[1; 24], &[1; 26]]);
-    // Only a write that went to everyone, and so to 1, would read the clock. It would wait for 2: the clock lets 2 go.
-    let deadline = Deadline { hard: 1 << 30, idle: NEVER };
-    engine.stripe(1).unwrap().lock().reschedule(0, Slot::new(0), deadline, 0);
-    let (locked, wait) = std::sync::mpsc::channel();
-    let (held, hold) = std::sync::mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        let (engine, held) = (&engine, std::cell::Cell::new(Some(held)));
-        scope.spawn(move || {
-            let guard = engine.stripe(2).map(Stripe::lock);
-            locked.send(()).unwrap();
-            assert!(hold.recv().is_err(), "the other end is dropped");
-            drop(guard);
-        });
-        wait.recv().unwrap();
-        let clock = || {
-            drop(held.take());
-            0
-        };
-        let (written, causes) = put_by(engine, key, 3, NEVER, &clock);
-        assert!(held.take().is_some(), "2 is still held");
-        assert!(matches!(written, Done::Stored(_)));
-        assert_eq!(causes, [Cause::Evicted; 3]);
-    });
-    assert_eq!(weights(&engine), [13, 20, 24, 23]);
-    assert_valid(&engine);
-}
-
-#[test]
-fn a_home_gives_a_slice_and_the_heaviest_the_rest() {
-    let engine = full([&[1; 300], &[1; 200], &[1; 200], &[1; 250]]);
-    let key = keys_of(0).next().unwrap();
-    assert_eq!(store(&engine, key, 70), [Cause::Evicted; 70]);
-    assert_eq!(weights(&engine), [300 - SLICE as u64 + 70, 200, 200, 250 - 6]);
-}
-
-#[test]
-fn an_update_asks_others_if_its_policy_names_a_newcomer() {
-    /// It keeps what it has, even where nothing new comes.
-    struct Stubborn;
-    impl EvictionPolicy for Stubborn {
-        fn hears(&self) -> Hears {
-            Hears::Nothing
-        }
-        fn insert(&mut self, _: Slot, _: &Meta) {}
-        fn remove(&mut self, _: Slot, _: Cause) {}
-        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
-            Victim::Newcomer
-        }
-        fn len(&self) -> usize {
-            1
-        }
-        fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-            Box::new(std::iter::empty())
-        }
-        fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-            Box::new(std::iter::empty())
-        }
-    }
-    let made = AtomicU64::new(0);
-    let make: Make = Arc::new(move || match made.fetch_add(1, Ordering::Relaxed) {
-        0 => Box::new(Stubborn),
-        _ => Box::new(Lru::new()),
-    });
-    let engine: Small = Engine::new(2, 10, None, &make);
-    let keys_of = |home| (0..).filter(move |&key| crate::hash::mix(key) >> 63 == home);
-    let key = keys_of(0).next().unwrap();
-    put(&engine, key, 5, NEVER, 0);
-    keys_of(1).take(5).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
-    assert_eq!(store(&engine, key, 7), [Cause::Evicted, Cause::Evicted, Cause::Replaced]);
-    assert_eq!(weights(&engine), [7, 3]);
-    // A true newcomer is refused, though others could give.
-    let (written, causes) = put(&engine, keys_of(0).nth(1).unwrap(), 1, NEVER, 0);
-    assert_eq!(written, Done::Refused(Some(Reason::Full)));
-    assert_eq!(causes, []);
-}
-
-#[test]
 fn without_deadlines_no_clock_is_read() {
     let engine = engine(2, 10, Lru::new);
     let never = || panic!("no entry has a deadline");
@@ -566,150 +335,6 @@ fn what_has_expired_makes_room_before_what_lives() {
     }
 }
 
-/// A policy that panics when told to, and otherwise is LRU.
-struct Fragile {
-    inner: Lru,
-    calls: Arc<AtomicU64>,
-    fatal: u64,
-}
-
-impl Fragile {
-    fn count(&self) {
-        assert_ne!(self.calls.fetch_add(1, Ordering::Relaxed), self.fatal, "the policy breaks");
-    }
-}
-
-impl EvictionPolicy for Fragile {
-    fn hears(&self) -> Hears {
-        self.inner.hears()
-    }
-    fn insert(&mut self, slot: Slot, meta: &Meta) {
-        self.count();
-        self.inner.insert(slot, meta);
-    }
-    fn update(&mut self, slot: Slot, meta: &Meta) {
-        self.count();
-        self.inner.update(slot, meta);
-    }
-    fn hit(&mut self, slot: Slot) {
-        self.count();
-        self.inner.hit(slot);
-    }
-    fn remove(&mut self, slot: Slot, cause: Cause) {
-        self.count();
-        self.inner.remove(slot, cause);
-    }
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
-        self.count();
-        self.inner.victim(newcomer, hits)
-    }
-    fn len(&self) -> usize {
-        self.inner.len()
-    }
-    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        self.inner.coldest()
-    }
-    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        self.inner.hottest()
-    }
-}
-
-#[test]
-fn a_policy_that_panics_is_replaced_wherever_it_does() {
-    std::panic::set_hook(Box::new(|_| {}));
-    for fatal in 0..120 {
-        let calls = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&calls);
-        let engine = engine(1, 20, move || Fragile {
-            inner: Lru::new(),
-            calls: Arc::clone(&counter),
-            fatal,
-        });
-        for i in 0..60_u64 {
-            put(&engine, i % 30, i % 3 + 1, NEVER, 0);
-            read(&engine, i % 7, 0);
-            assert_valid(&engine);
-        }
-        let panics = engine.stripes().next().unwrap().lock().policy_panics();
-        assert_eq!(panics, u64::from(calls.load(Ordering::Relaxed) > fatal));
-    }
-    drop(std::panic::take_hook());
-}
-
-/// A policy that is broken from the start.
-struct Hopeless;
-
-impl EvictionPolicy for Hopeless {
-    fn hears(&self) -> Hears {
-        Hears::Nothing
-    }
-    fn insert(&mut self, _: Slot, _: &Meta) {
-        panic!("hopeless");
-    }
-    fn remove(&mut self, _: Slot, _: Cause) {}
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
-        Victim::None
-    }
-    fn len(&self) -> usize {
-        0
-    }
-    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(std::iter::empty())
-    }
-    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(std::iter::empty())
-    }
-}
-
-#[test]
-fn a_policy_that_panics_twice_gives_way_to_lru() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let engine = engine(1, 3, || Hopeless);
-    for key in 0..3 {
-        put(&engine, key, 1, NEVER, 0);
-    }
-    read(&engine, 0, 0);
-    let (written, causes) = put(&engine, 3, 1, NEVER, 0);
-    drop(std::panic::take_hook());
-    assert!(matches!(written, Done::Stored(_)));
-    assert_eq!(causes, [Cause::Evicted]);
-    let one = crate::hash::mix(1);
-    assert!(engine.lock(one).find(one, &1).is_none(), "1 was the least recently used");
-    assert_valid(&engine);
-}
-
-#[test]
-fn a_policy_that_names_nonsense_is_not_believed() {
-    struct Wrong(bool);
-    impl EvictionPolicy for Wrong {
-        fn hears(&self) -> Hears {
-            Hears::Nothing
-        }
-        fn insert(&mut self, _: Slot, _: &Meta) {}
-        fn remove(&mut self, _: Slot, _: Cause) {}
-        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
-            if self.0 { Victim::Newcomer } else { Victim::Entry(Slot::new(77)) }
-        }
-        fn len(&self) -> usize {
-            0
-        }
-        fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-            Box::new(std::iter::empty())
-        }
-        fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-            Box::new(std::iter::empty())
-        }
-    }
-    for newcomer in [false, true] {
-        let engine = engine(1, 1, move || Wrong(newcomer));
-        put(&engine, 0, 1, NEVER, 0);
-        let (written, _) = put(&engine, 1, 1, NEVER, 0);
-        assert_eq!(written, Done::Refused(Some(Reason::Full)));
-        assert!(!engine.set_capacity(0, &|| 0, &mut Outgoing::new(false)), "it gives nothing up");
-        assert_eq!((engine.budget.capacity(), engine.budget.used()), (1, 1));
-    }
-}
-
 #[test]
 fn conditions_are_judged_where_the_write_happens() {
     let engine = engine(1, 10, Lru::new);
@@ -758,4 +383,75 @@ fn a_thread_has_one_turn() {
     assert!(engine.turn(u64::MAX).is_none());
     drop(turn);
     assert!(engine.turn(0).is_some());
+}
+
+/// Looks for 3. Without the lock it always comes too late: what it looks at has been moved.
+struct TooLate<'a>(&'a Small);
+
+impl equivalent::Equivalent<u64> for TooLate<'_> {
+    fn equivalent(&self, key: &u64) -> bool {
+        if stripe::is_locked() {
+            return *key == 3;
+        }
+        let mut out = Outgoing::new(false);
+        let mut segment = self.0.lock(0);
+        if let Some(slot) = segment.find(0, &0) {
+            segment.detach(slot, Cause::Deleted, &mut out);
+        }
+        drop(segment);
+        self.0.give_back(&mut out);
+        put_at_0(self.0, 0);
+        false
+    }
+}
+
+/// Keys whose hash is 0 share a chain.
+fn put_at_0(engine: &Small, key: u64) {
+    let mut out = Outgoing::new(false);
+    let write = Write { hash: 0, ..write_of(key, key, When::Always) };
+    engine.write(write, &|| 0, &mut out);
+    engine.give_back(&mut out);
+}
+
+#[test]
+fn who_cannot_prove_a_miss_asks_under_the_lock() {
+    let engine = engine(1, 100, Fifo::new);
+    (0..12).for_each(|key| put_at_0(&engine, key));
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
+    let pin = epoch::pin();
+    let found = engine.read(pin.guard(), 0, &TooLate(&engine), |deadlines, slot| {
+        deadlines.outlive(slot, Timer(&clock), NEVER)
+    });
+    assert_eq!(found.map(|found| found.entry.value), Some(3));
+}
+
+#[test]
+fn where_no_slot_is_left_a_newcomer_is_refused() {
+    let engine = engine(1, 100, Lru::new);
+    put(&engine, 0, 1, NEVER, 0);
+    let was = engine.lock(0).state.keeper.set_end(Keeper::MOST);
+    let (written, causes) = put(&engine, 1, 1, NEVER, 0);
+    engine.lock(0).state.keeper.set_end(was);
+    assert_eq!(written, Done::Refused(Some(Reason::Full)));
+    assert_eq!(causes, []);
+    assert!(matches!(put(&engine, 1, 1, NEVER, 0).0, Done::Stored(None)));
+    assert_valid(&engine);
+}
+
+#[test]
+fn what_is_left_is_drained_from_all_segments() {
+    let mut engine = engine(4, 1_000, Lru::new);
+    (0..300).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
+    (0..20).for_each(|key| delete(&engine, key));
+    let waiting: usize = engine.stripes().map(|stripe| stripe.lock().limbo().0).sum();
+    let mut keys = Vec::new();
+    for _ in 0..100 {
+        let Some(dead) = engine.drain(64) else { break };
+        assert!((1..=64).contains(&dead.len()));
+        keys.extend(dead.into_iter().map(|entry| entry.key));
+    }
+    assert_eq!(keys.len(), 280 + waiting);
+    keys.retain(|&key| key >= 20);
+    keys.sort_unstable();
+    assert!(keys.into_iter().eq(20..300));
 }

@@ -169,3 +169,99 @@ impl Drop for Scribe {
         }
     }
 }
+
+#[cfg(all(test, not(cachette_loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::epoch::Grace;
+
+    /// A scribe whose index holds `len` entries of `expected`.
+    fn scribe(expected: Option<usize>, len: usize) -> Scribe {
+        let (_, mut scribe) = Index::new(expected);
+        scribe.len = len;
+        scribe
+    }
+
+    #[test]
+    fn a_table_that_is_crowded_grows_and_one_that_is_sparse_shrinks() {
+        let better = |expected, len, size| {
+            let mut scribe = scribe(expected, len);
+            scribe.fit(size);
+            (!scribe.is_fit()).then(|| scribe.better_size(size))
+        };
+        assert_eq!(better(None, 70, 10), None);
+        assert_eq!(better(None, 71, 10), Some(20));
+        assert_eq!(better(None, 20, 10), None);
+        assert_eq!(better(None, 19, 10), Some(5));
+        assert_eq!(better(None, 9, 5), Some(3));
+        assert_eq!(better(None, 0, 4), None, "it is small enough");
+        // With 6,500 expected, 1,000 homes are the target, and its halves the way to it.
+        let target = Some(6_500);
+        for (size, next) in [(4, 8), (8, 16), (63, 125), (100, 125), (125, 250), (500, 1_000)] {
+            assert_eq!(better(target, size * 7, size), None);
+            assert_eq!(better(target, size * 7 + 1, size), Some(next));
+        }
+        assert_eq!(better(target, 7_001, 1_000), Some(1_250));
+        assert_eq!(better(target, 8_751, 1_250), Some(1_563));
+    }
+
+    #[test]
+    fn a_table_starts_with_at_most_four_homes() {
+        let start = |expected| {
+            let (index, scribe) = Index::new(expected);
+            index.older(&scribe).size
+        };
+        assert_eq!([None, Some(0), Some(6), Some(7)].map(start), [1, 1, 1, 2]);
+        assert_eq!([Some(26), Some(27), Some(6_500)].map(start), [4, 3, 4]);
+    }
+
+    /// Four at each step; the last step puts the newer table in the place of the older, which then goes a chunk at a time.
+    #[test]
+    fn homes_move_four_at_a_time() {
+        let domain = Domain::of_a_test();
+        let (index, mut scribe) = Index::new(None);
+        let code_of = |_: Slot| unreachable!("nothing is there to move");
+        let step = |scribe: &mut Scribe| {
+            index.work(scribe, &code_of);
+            (index.older(scribe).size, scribe.moved, index.newer(index.older(scribe)).is_some())
+        };
+        scribe.len = 8;
+        assert_eq!(step(&mut scribe), (1, 0, true));
+        assert_eq!(step(&mut scribe), (2, 1, false));
+        assert_eq!(step(&mut scribe), (2, 1, false));
+        scribe.len = 15;
+        assert_eq!(step(&mut scribe), (2, 0, true));
+        assert_eq!(step(&mut scribe), (4, 2, false));
+        scribe.len = 29;
+        step(&mut scribe);
+        assert_eq!(step(&mut scribe), (8, 4, false));
+        scribe.len = 57;
+        assert_eq!(step(&mut scribe), (8, 0, true));
+        assert_eq!(step(&mut scribe), (8, 4, true));
+        assert_eq!(step(&mut scribe), (16, 8, false));
+        assert_eq!(scribe.scrap.len(), 4);
+
+        assert!(scribe.has_scrap());
+        let pin = domain.pin();
+        scribe.sweep(domain, domain.safe());
+        assert!(scribe.scrap.iter().map(|&(tag, _)| tag).eq(1..5), "each is sealed once");
+        domain.grace(Grace::Wait);
+        scribe.sweep(domain, domain.safe());
+        assert!(scribe.rubble.is_none(), "a reader may be in it");
+        drop(pin);
+        domain.grace(Grace::Wait);
+        let safe = domain.safe();
+        for left in (0..4).rev() {
+            scribe.sweep(domain, safe);
+            assert_eq!(scribe.scrap.len(), left);
+            let rubble = scribe.rubble.as_ref().unwrap();
+            assert_eq!((rubble.homes.chunks(), rubble.overflow.chunks()), (1, 0));
+            assert!(scribe.has_scrap());
+            scribe.sweep(domain, safe);
+            assert_eq!(scribe.rubble.as_ref().unwrap().homes.chunks(), 0);
+            scribe.sweep(domain, safe);
+            assert!(scribe.rubble.is_none());
+        }
+        assert!(!scribe.has_scrap());
+    }
+}

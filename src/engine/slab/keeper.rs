@@ -252,3 +252,43 @@ impl Keeper {
         );
     }
 }
+
+#[cfg(all(test, not(cachette_loom)))]
+mod tests {
+    use super::*;
+
+    impl Keeper {
+        /// The most slots that there can be.
+        pub(crate) const MOST: usize = Word::SLOTS;
+
+        /// Sets where it ends, as after so many insertions, and says where that was.
+        pub(crate) fn set_end(&mut self, end: usize) -> usize {
+            std::mem::replace(&mut self.end, end)
+        }
+    }
+
+    #[test]
+    fn slots_can_be_used_up() {
+        let mut keeper = Keeper::new();
+        let first = keeper.take_free();
+        assert!(!keeper.is_full());
+        keeper.end = Word::SLOTS;
+        assert!(keeper.is_full());
+        keeper.push_free(first);
+        assert!(!keeper.is_full());
+        assert_eq!(keeper.take_free(), first);
+        keeper.end = 0;
+        assert!(!keeper.is_full());
+    }
+
+    #[test]
+    fn a_word_is_a_code_or_a_link() {
+        let code = Code::new(u64::MAX);
+        assert!(Word::full(code).is_full() && Word::full(code).code() == code);
+        assert!(!Word::before(Slot::NONE).is_full());
+        assert_eq!(Word::before(Slot::NONE).next(), Slot::NONE);
+        let last = Slot::new(Word::SLOTS - 1);
+        assert!(!Word::before(last).is_full());
+        assert_eq!(Word::before(last).next(), last);
+    }
+}

@@ -1,0 +1,132 @@
+//! What a cache asks of the allocator: little for each entry, never much in one call, and nothing that it does not give back.
+
+#![expect(unsafe_code, reason = "an allocator")]
+
+use cachette::policy::{EvictionPolicy, Lfu, Lru, Random, Sieve};
+use cachette::{Cache, ManualClock};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// An allocator that counts what the calling thread has asked for and not given back, and the most that it has asked for at once.
+struct Counting;
+
+thread_local! {
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged; counting neither allocates nor panics.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.set(LIVE.get().wrapping_add_unsigned(layout.size()));
+        LARGEST.set(LARGEST.get().max(layout.size()));
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        LIVE.set(LIVE.get().wrapping_sub_unsigned(layout.size()));
+        // SAFETY: `place` came from `System` with this layout, as the caller promises.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+/// One test after another: a reader of another could hold what has left.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn use_up<P: EvictionPolicy + 'static>(segments: usize, policy: fn() -> P) {
+    let clock = ManualClock::new();
+    let cache = Cache::builder().capacity(1_000).segments(segments).policy(policy);
+    let cache = cache.time_to_live(Duration::from_secs(60)).clock(clock.clone()).build().unwrap();
+    for key in 0..3_000_u64 {
+        cache.put(key, Box::new(key));
+        cache.get_with(&(key / 2), |value| assert_eq!(**value, key / 2));
+        if key % 3 == 0 {
+            cache.delete(&(key - key / 100));
+        }
+        if key % 300 == 0 {
+            clock.advance(Duration::from_secs(15));
+        }
+    }
+}
+
+/// Caches that are dropped at each moment of their first growth.
+fn grow(segments: usize) {
+    for entries in 1..=40 {
+        let cache = Cache::<u64, ()>::builder().capacity(100).segments(segments).build().unwrap();
+        (0..entries).for_each(|key| cache.put(key, ()));
+    }
+}
+
+#[test]
+fn what_a_cache_has_asked_for_goes_with_it() {
+    let _alone = alone();
+    const ROUNDS: usize = 25;
+    let all: [fn(usize); 5] = [
+        grow,
+        |segments| use_up(segments, Sieve::new),
+        |segments| use_up(segments, Lru::new),
+        |segments| use_up(segments, Lfu::new),
+        |segments| use_up(segments, || Random::seeded(1)),
+    ];
+    // A thread keeps a few words of caches that are gone, for a while: so what counts is the least of many rounds.
+    let least = || {
+        let round = |use_up: &fn(usize)| {
+            [1, 4].map(|segments| {
+                use_up(segments);
+                LIVE.get()
+            })
+        };
+        let rounds = (0..ROUNDS / all.len()).flat_map(|_| all.iter().flat_map(round));
+        rounds.min().unwrap()
+    };
+    least();
+    let first = least();
+    let leak = (least() - first) / ROUNDS as isize;
+    assert_eq!(leak / 8, 0, "{leak} bytes a cache");
+}
+
+#[test]
+fn an_entry_costs_48_bytes_and_no_call_asks_for_more_than_64_kib() {
+    const CAPACITY: u64 = 60_000;
+    let _alone = alone();
+    for segments in [1, 4] {
+        let before = LIVE.get();
+        let cache = Cache::<u64, u64>::builder().capacity(CAPACITY).segments(segments);
+        let cache = cache.build().unwrap();
+        LARGEST.set(0);
+        for key in 0..3 * CAPACITY {
+            cache.put(key, key);
+        }
+        assert!(LARGEST.get() <= 64 << 10, "{} bytes at once", LARGEST.get());
+        cache.maintain();
+        let each = usize::try_from(LIVE.get() - before).unwrap() / cache.len();
+        assert!((28..=48).contains(&each), "{each} bytes an entry");
+    }
+}
+
+#[test]
+fn an_index_that_is_emptied_shrinks() {
+    let _alone = alone();
+    let cache = Cache::<u64, ()>::builder().capacity(100_000).segments(1).build().unwrap();
+    let before = LIVE.get();
+    (0..50_000).for_each(|key| cache.put(key, ()));
+    let full = LIVE.get() - before;
+    (0..50_000).for_each(|key| assert!(cache.delete(&key)));
+    for _ in 0..100 {
+        cache.put(0, ());
+        cache.delete(&0);
+        cache.maintain();
+    }
+    let empty = LIVE.get() - before;
+    // The index was 10 to 12 bytes an entry.
+    assert!(empty < full - 50_000 * 6, "{full} bytes, and then {empty}");
+}
