@@ -168,6 +168,9 @@ impl<K, V, S> Cache<K, V, S> {
         if out.has_more() {
             self.deliver_more(out);
         }
+        for mark in out.take_loads() {
+            self.contain(Tally::DropPanics, || drop(mark));
+        }
     }
 
     /// All that costs more than counting.
@@ -183,9 +186,6 @@ impl<K, V, S> Cache<K, V, S> {
         self.engine.have_grace(out);
         for entry in out.take_dead() {
             self.contain(Tally::DropPanics, || drop(entry));
-        }
-        for mark in out.take_loads() {
-            self.contain(Tally::DropPanics, || drop(mark));
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Outgoing<K, V, F> {
     evicted_weight: u64,
     /// Weight of what left, still counted in the budget.
     pub(crate) freed: u64,
+    /// The mark of a load that a write overtook, or that has landed.
+    load: Option<(K, F)>,
     rest: Option<Box<Rest<K, V, F>>>,
 }
 
@@ -30,7 +32,7 @@ struct Rest<K, V, F> {
     counts: [u32; Cause::ALL.len()],
     /// Entries that nobody looks at any more.
     dead: Vec<Entry<K, V>>,
-    /// Marks of loads that a write overtook.
+    /// More marks of loads.
     loads: Vec<(K, F)>,
     /// The segments that want a grace period because their limbo is full.
     full: Vec<usize>,
@@ -53,6 +55,7 @@ impl<K, V, F> Outgoing<K, V, F> {
             run: (Cause::Evicted, 0),
             evicted_weight: 0,
             freed: 0,
+            load: None,
             rest: None,
         }
     }
@@ -97,9 +100,13 @@ impl<K, V, F> Outgoing<K, V, F> {
         self.rest().departed.push(left);
     }
 
-    /// Keeps the mark of a load that is not to publish, to be dropped.
+    /// Keeps the mark of a load that has landed, or is not to publish, to be dropped.
     pub(super) fn overtaken(&mut self, mark: (K, F)) {
-        self.rest().loads.push(mark);
+        self.stirred = true;
+        match &mut self.load {
+            none @ None => *none = Some(mark),
+            Some(_) => self.rest().loads.push(mark),
+        }
     }
 
     /// Keeps what nobody looks at any more, to be dropped.
@@ -130,7 +137,7 @@ impl<K, V, F> Outgoing<K, V, F> {
         !self.stirred
     }
 
-    /// True if there is more than numbers to deliver.
+    /// True if there is more than numbers and a mark to deliver.
     #[inline]
     pub(crate) const fn has_more(&self) -> bool {
         self.rest.is_some() || !matches!(self.grace, Grace::No)
@@ -164,8 +171,10 @@ impl<K, V, F> Outgoing<K, V, F> {
         self.rest.as_mut().map_or_else(Vec::new, |rest| mem::take(&mut rest.dead))
     }
 
-    pub(crate) fn take_loads(&mut self) -> Vec<(K, F)> {
-        self.rest.as_mut().map_or_else(Vec::new, |rest| mem::take(&mut rest.loads))
+    #[inline]
+    pub(crate) fn take_loads(&mut self) -> impl Iterator<Item = (K, F)> + use<K, V, F> {
+        let more = self.rest.as_mut().map_or_else(Vec::new, |rest| mem::take(&mut rest.loads));
+        self.load.take().into_iter().chain(more)
     }
 
     /// How much a grace period is wanted, and by which segments because their limbo is full.

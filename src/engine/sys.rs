@@ -220,7 +220,7 @@ mod tests {
     /// The readers' half of the picture above, on real processors: where both have looked, one has seen the other.
     #[test]
     fn either_sees_the_other() {
-        const ROUNDS: usize = 30_000;
+        const ROUNDS: usize = 3_000;
         let round = AtomicUsize::new(0);
         let announced: [_; 2] = std::array::from_fn(|_| CachePadded::new(AtomicUsize::new(0)));
         let [reader, writer] = &announced;
@@ -231,7 +231,7 @@ mod tests {
                 if round.load(Ordering::SeqCst) >= at * 2 {
                     break;
                 }
-                if spins > 50_000 {
+                if spins > 1_000 {
                     thread::yield_now();
                 }
             }
