@@ -6,11 +6,13 @@
 
 use crate::builder::Builder;
 use crate::caught::caught;
+use crate::engine::deadlines::Deadlines;
 use crate::engine::epoch::{self, Guard};
 use crate::engine::{Engine, Entry, Found, Held, IN_PASSING, Outgoing, Read, SLICE, Segment};
 use crate::expiry::Lifetimes;
 use crate::load::Ticket;
 use crate::observe::{Cause, Recorder, Stats, Tally};
+use crate::policy::Slot;
 use crate::sync::Arc;
 use crate::time::{Clock, Timer};
 use equivalent::Equivalent;
@@ -128,6 +130,7 @@ impl<K, V, S> Drop for Contained<'_, K, V, S> {
 
 /// Without bounds: what dropping the cache needs too.
 impl<K, V, S> Cache<K, V, S> {
+    #[inline]
     pub(crate) fn delivery(&self) -> Delivery<'_, K, V, S> {
         Delivery { cache: self, out: Outgoing::new(self.listener.is_some()) }
     }
@@ -162,23 +165,27 @@ impl<K, V, S> Cache<K, V, S> {
             0 => {}
             weight => self.recorder.add(Tally::EvictedWeight, weight),
         }
-        if self.listener.is_some() {
-            let departed = out.take_departed();
+        if out.has_more() {
+            self.deliver_more(out);
+        }
+    }
+
+    /// All that costs more than counting.
+    #[inline(never)]
+    fn deliver_more(&self, out: &mut Outgoing<K, V, Ticket<V>>) {
+        let departed = out.take_departed();
+        if !departed.is_empty() {
             for left in &departed {
                 self.tell(self.engine.shown(left), left.cause);
             }
             self.engine.give_up(departed, out);
         }
         self.engine.have_grace(out);
-        if needs_drop::<Entry<K, V>>() {
-            for entry in out.take_dead() {
-                self.contain(Tally::DropPanics, || drop(entry));
-            }
+        for entry in out.take_dead() {
+            self.contain(Tally::DropPanics, || drop(entry));
         }
-        if !out.loads.is_empty() {
-            for mark in std::mem::take(&mut out.loads) {
-                self.contain(Tally::DropPanics, || drop(mark));
-            }
+        for mark in out.take_loads() {
+            self.contain(Tally::DropPanics, || drop(mark));
         }
     }
 
@@ -345,8 +352,8 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let found = self.engine.read(guard, hash, key, self.timer(), self.lifetimes.idle);
-        let Some(found) = found else {
+        let lives = |deadlines: &Deadlines, slot| self.outlives(deadlines, slot);
+        let Some(found) = self.engine.read(guard, hash, key, lives) else {
             self.recorder.count(Tally::Misses);
             return None;
         };
@@ -356,6 +363,12 @@ where
             self.expiry_of_read(hash, &Read { found, deadline });
         }
         Some(found)
+    }
+
+    // Apart, so that a hit without expiry loads nothing of this.
+    #[inline(never)]
+    fn outlives(&self, deadlines: &Deadlines, slot: Slot) -> bool {
+        deadlines.outlive(slot, self.timer(), self.lifetimes.idle)
     }
 
     /// Looks a key up and touches nothing.

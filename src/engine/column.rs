@@ -1,81 +1,79 @@
 //! Arrays with one element a slot, for those who hold the lock.
 //!
-//! **Problem.** A `Vec` that grows copies everything, and one caller pays for it. A column grows by a chunk, and never copies
-//! one that is full.
+//! **Problem.** A `Vec` that grows copies everything, and one caller pays for it. A column grows by a chunk, and copies only
+//! the pointers to its chunks.
 //!
 //! ```text
-//!   Column<T>   chunks ─► [ 0 .. 1023 ] [ 1024 .. 2047 ] [ 2048 .. ]
+//!   Column<T>   chunks ─► [ 0 .. 127 ] [    -    ] [ 256 .. 383 ]
 //! ```
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `push`, `pop`, `get`, `reach` | O(1); once in 1,024 a chunk is allocated |
+//! | `push`, `pop`, `get`, `reach`, indexing | O(1); a chunk is allocated once in its length |
 
 use crate::engine::slab::Slot;
 
-/// Elements a chunk. With elements of up to 64 bytes a chunk is at most 64 KiB, so that no single call pays for a large
-/// allocation or a large copy.
-const CHUNK: usize = 1024;
+/// Elements a chunk: enough that its pointer costs an element nothing, few enough that a small cache stays small.
+const CHUNK: usize = 128;
 const SHIFT: u32 = CHUNK.trailing_zeros();
 
-/// An array that grows a chunk at a time: growing never copies a chunk that is full. It is either dense, and grows at its
-/// end ([`push`](Self::push)), or has an element for some slots ([`reach`](Self::reach)).
+/// An array that grows a chunk at a time. It is either dense, and grows at its end ([`push`](Self::push)), or has an element
+/// for some slots ([`reach`](Self::reach)).
 pub(crate) struct Column<T> {
-    chunks: Vec<Vec<T>>,
+    /// `None` where nothing has been reached.
+    chunks: Vec<Option<Box<[T; CHUNK]>>>,
+    /// One past the last element.
+    len: usize,
 }
 
 impl<T> Column<T> {
     pub(crate) const fn new() -> Self {
-        Self { chunks: Vec::new() }
+        Self { chunks: Vec::new(), len: 0 }
     }
 
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    pub(crate) const fn len(&self) -> usize {
+        self.len
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        self.chunks.get(index >> SHIFT)?.get(index & (CHUNK - 1))
-    }
-
-    #[inline]
-    pub(crate) fn push(&mut self, value: T) {
-        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
-            // The first chunk grows by doubling, so that a small cache stays small.
-            let capacity = if self.chunks.is_empty() { 0 } else { CHUNK };
-            self.chunks.push(Vec::with_capacity(capacity));
-        }
-        if let Some(last) = self.chunks.last_mut() {
-            last.push(value);
-        }
-    }
-
-    /// Takes the last element off, and gives its chunk back when that was the chunk's only one.
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<T> {
-        let last = self.chunks.last_mut()?;
-        let value = last.pop();
-        if last.is_empty() {
-            self.chunks.pop();
-        }
-        value
+        let chunk = self.chunks.get(index >> SHIFT)?.as_ref()?;
+        (index < self.len).then(|| &chunk[index & (CHUNK - 1)])
     }
 }
 
-impl<T: Clone> Column<T> {
+impl<T: Copy> Column<T> {
     /// Makes `index` legal, and fills what it adds with `filler`. Only the chunk of `index` is made, so that a column which
     /// comes into use late, beside a slab that is full, costs no call more than one chunk.
     #[inline]
-    pub(crate) fn reach(&mut self, index: usize, filler: &T) {
-        let (chunk, within) = (index >> SHIFT, index & (CHUNK - 1));
+    pub(crate) fn reach(&mut self, index: usize, filler: T) {
+        if index >= self.len || self.chunks[index >> SHIFT].is_none() {
+            self.extend(index, filler);
+        }
+    }
+
+    #[inline(never)]
+    fn extend(&mut self, index: usize, filler: T) {
+        let chunk = index >> SHIFT;
         if self.chunks.len() <= chunk {
-            self.chunks.resize_with(chunk + 1, Vec::new);
+            self.chunks.resize_with(chunk + 1, || None);
         }
-        let chunk = &mut self.chunks[chunk];
-        if chunk.len() <= within {
-            chunk.resize(within + 1, filler.clone());
-        }
+        self.chunks[chunk].get_or_insert_with(|| Box::new([filler; CHUNK]));
+        self.len = self.len.max(index + 1);
+    }
+
+    pub(crate) fn push(&mut self, value: T) {
+        let end = Slot::new(self.len);
+        self.reach(end.index(), value);
+        self[end] = value;
+    }
+
+    /// Takes the last element off.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let last = self.len.checked_sub(1)?;
+        let value = self.get(last).copied();
+        self.len = last;
+        value
     }
 }
 
@@ -84,15 +82,26 @@ impl<T> std::ops::Index<Slot> for Column<T> {
 
     #[inline]
     fn index(&self, slot: Slot) -> &T {
-        &self.chunks[slot.index() >> SHIFT][slot.index() & (CHUNK - 1)]
+        match &self.chunks[slot.index() >> SHIFT] {
+            Some(chunk) => &chunk[slot.index() & (CHUNK - 1)],
+            None => not_reached(slot),
+        }
     }
 }
 
 impl<T> std::ops::IndexMut<Slot> for Column<T> {
     #[inline]
     fn index_mut(&mut self, slot: Slot) -> &mut T {
-        &mut self.chunks[slot.index() >> SHIFT][slot.index() & (CHUNK - 1)]
+        match &mut self.chunks[slot.index() >> SHIFT] {
+            Some(chunk) => &mut chunk[slot.index() & (CHUNK - 1)],
+            None => not_reached(slot),
+        }
     }
+}
+
+#[cold]
+fn not_reached(slot: Slot) -> ! {
+    panic!("{slot:?} was not reached")
 }
 
 #[cfg(test)]
@@ -120,17 +129,17 @@ mod tests {
     #[test]
     fn a_column_that_comes_late_makes_one_chunk() {
         let mut column = Column::new();
-        column.reach(5 * CHUNK + 1, &7);
+        column.reach(5 * CHUNK + 1, 7);
         assert_eq!(column[Slot::new(5 * CHUNK)], 7);
         assert_eq!(column.get(5 * CHUNK + 1), Some(&7));
         assert_eq!(column.get(5 * CHUNK + 2), None);
         assert_eq!(column.get(CHUNK), None);
         column[Slot::new(5 * CHUNK)] = 8;
-        column.reach(3, &9);
-        column.reach(5 * CHUNK + 1, &9);
-        column.reach(5 * CHUNK + 2, &9);
-        assert_eq!([0, 1, 2].map(|i| column[Slot::new(5 * CHUNK + i)]), [8, 7, 9]);
+        column.reach(3, 9);
+        column.reach(5 * CHUNK + 1, 9);
+        column.reach(5 * CHUNK + 2, 9);
+        assert_eq!([0, 1, 2].map(|i| column[Slot::new(5 * CHUNK + i)]), [8, 7, 7]);
         assert_eq!(column[Slot::new(3)], 9);
-        assert_eq!(column.chunks.iter().filter(|chunk| !chunk.is_empty()).count(), 2);
+        assert_eq!(column.chunks.iter().flatten().count(), 2);
     }
 }

@@ -41,6 +41,7 @@ impl Deadline {
     pub(crate) const NEVER: Self = Self { hard: NEVER, idle: NEVER };
 
     /// The one that kills.
+    #[inline]
     pub(crate) fn earlier(self) -> u64 {
         self.hard.min(self.idle)
     }
@@ -91,7 +92,6 @@ impl Deadlines {
     /// For a reader: true if the slot's deadline is yet to come. Pushes the idle deadline back to `idle` from now, in steps of
     /// at least a tick and a 64th of it, so that a busy key is not written to at every read: it may end early by that much,
     /// never late.
-    #[inline(never)]
     pub(crate) fn outlive(&self, slot: Slot, timer: Timer<'_>, idle: u64) -> bool {
         let deadline = self.get(slot);
         let earlier = deadline.earlier();

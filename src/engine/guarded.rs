@@ -109,18 +109,17 @@ impl Guarded {
         self.call(|policy| policy.insert(slot, meta));
     }
 
-    #[inline]
-    pub(crate) fn update(&mut self, slot: Slot, meta: &Meta) {
-        self.call(|policy| policy.update(slot, meta));
-    }
-
     pub(crate) fn reschedule(&mut self, slot: Slot, meta: &Meta) {
         self.call(|policy| policy.reschedule(slot, meta));
     }
 
+    /// The entry in `from` has a new value, in `to`.
     #[inline]
-    pub(crate) fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
-        self.call(|policy| policy.relocate(from, to, meta));
+    pub(crate) fn replace(&mut self, from: Slot, to: Slot, meta: &Meta) {
+        self.call(|policy| {
+            policy.relocate(from, to, meta);
+            policy.update(to, meta);
+        });
     }
 
     #[inline]
@@ -283,18 +282,17 @@ mod tests {
         let meta = Meta::new(7, 1, u64::MAX);
         guarded.resize(8);
         guarded.insert(a, &meta);
-        guarded.update(a, &meta);
         guarded.reschedule(a, &meta);
-        guarded.relocate(a, b, &meta);
+        guarded.replace(a, b, &meta);
         guarded.hits([a, b].into_iter());
         guarded.miss(12);
         guarded.remove(b, Cause::Deleted);
         let said = [
             "resize 8",
             "insert (1, 7)",
-            "update (1, 7)",
             "reschedule (1, 7)",
             "relocate (1, 2, 7)",
+            "update (2, 7)",
             "hit 1",
             "hit 2",
             "miss 12",

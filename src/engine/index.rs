@@ -9,7 +9,7 @@
 //!   │ version │ overflow │ 8 tags of 8 bits│ 8 slots of 32 bits               │ 8 hit counters  │
 //!   └─────────┴──────────┴─────────────────┴──────────────────────────────────┴─────────────────┘
 //!
-//!   code   32 bits of the hash            home  = code x buckets / 2^32        any number of buckets
+//!   code   31 bits of the hash            home  = code x buckets / 2^31        any number of buckets
 //!                                         tag   = low 8 bits of the code, 0 made 1; 0 in a bucket means empty
 //!
 //!   home ─► overflow ─► overflow           what does not fit at home is in a chain from there
@@ -45,6 +45,7 @@
 
 #![expect(unsafe_code, reason = "tables are reached through a pointer, and slots without a lock")]
 
+use crate::engine::code::Code;
 use crate::engine::epoch::Guard;
 use crate::engine::slab::chunks::{Chunks, chunk_shift};
 use crate::engine::slab::{Slab, Slot};
@@ -52,12 +53,13 @@ use crate::engine::sys::prefetch;
 use crate::sync::{AtomicPtr, Ordering, fence};
 use bucket::{BUSY, Bucket, FORWARDED, PLACES, STEP, matches};
 use equivalent::Equivalent;
+use growth::SMALLEST;
 use std::ptr;
 
 mod bucket;
 mod growth;
 
-pub(crate) use bucket::{Code, Counter, Hit};
+pub(crate) use bucket::{Counter, Hit};
 
 /// Failed proofs of a miss, after which a reader takes the lock.
 const PROOFS: usize = if cfg!(cachette_loom) { 2 } else { 32 };
@@ -82,8 +84,9 @@ impl Table {
         }
     }
 
+    #[inline]
     fn number(&self, code: Code) -> usize {
-        ((u64::from(code.bits()) * self.size as u64) >> 32) as usize
+        ((u64::from(code.bits()) * self.size as u64) >> Code::BITS) as usize
     }
 
     /// A home that a reader looks for; none if nothing near it was ever written.
@@ -92,6 +95,7 @@ impl Table {
         self.homes.get(self.number(code))
     }
 
+    #[inline]
     fn make_home(&self, code: Code) -> &Bucket {
         self.homes.reach(self.number(code), Bucket::empty)
     }
@@ -118,6 +122,9 @@ pub(crate) struct Unproved;
 /// What the one writer of an index knows of it.
 pub(crate) struct Scribe {
     len: usize,
+    /// With fewer entries than this, or more, another number of homes suits better.
+    least: usize,
+    most: usize,
     /// Homes at which the segment's share is just held: what growth aims for. 0 if that is not known.
     target: usize,
     /// Homes of the older table that are forwarded, from the first on; only while there are two.
@@ -141,11 +148,13 @@ impl Index {
     pub(crate) fn new(expected: Option<usize>) -> (Self, Scribe) {
         let target = expected.map_or(0, |expected| (expected * 2).div_ceil(PLACES * 2 - 3));
         let mut start = target.max(1);
-        while start > 4 {
+        while start > SMALLEST {
             start = start.div_ceil(2);
         }
-        let scribe = Scribe {
+        let mut scribe = Scribe {
             len: 0,
+            least: 0,
+            most: 0,
             target,
             moved: 0,
             free: Vec::new(),
@@ -153,6 +162,7 @@ impl Index {
             scrap: Vec::new(),
             rubble: None,
         };
+        scribe.fit(start);
         let table = Box::into_raw(Box::new(Table::new(start)));
         (Self { table: AtomicPtr::new(table) }, scribe)
     }
@@ -165,6 +175,7 @@ impl Index {
     }
 
     /// As [`table`](Self::table), for the writer, who alone frees tables.
+    #[inline]
     fn older(&self, _: &Scribe) -> &Table {
         // SAFETY: this pointer leads to a table that is not scrap.
         unsafe { &*self.table.load(Ordering::Acquire) }
@@ -246,6 +257,7 @@ impl Index {
     }
 
     /// The slot of a key that `is` accepts, for who has the lock.
+    #[inline]
     pub(crate) fn find_locked(
         &self,
         scribe: &Scribe,
@@ -267,6 +279,7 @@ impl Index {
     }
 
     /// The home of a code where it is now.
+    #[inline]
     fn where_is<'s>(&'s self, scribe: &'s Scribe, code: Code) -> Option<(&'s Table, &'s Bucket)> {
         let older = self.older(scribe);
         let home = older.home(code);
@@ -278,12 +291,14 @@ impl Index {
         newer.home(code).map(|home| (newer, home))
     }
 
+    #[inline]
     fn newer<'s>(&'s self, older: &'s Table) -> Option<&'s Table> {
         // SAFETY: null, or a table that is freed after this one.
         unsafe { older.next.load(Ordering::Acquire).as_ref() }
     }
 
     /// Where an entry is.
+    #[inline]
     fn place_of<'s>(
         &'s self,
         scribe: &'s Scribe,
@@ -302,6 +317,7 @@ impl Index {
     }
 
     /// The hit counter of an entry.
+    #[inline]
     pub(crate) fn counter<'s>(
         &'s self,
         scribe: &'s Scribe,
@@ -313,6 +329,7 @@ impl Index {
     }
 
     /// Adds a slot, which is not in the index. `code_of` gives the bucket codes of others, which may have to move.
+    #[inline]
     pub(crate) fn insert(
         &self,
         scribe: &mut Scribe,
@@ -328,6 +345,7 @@ impl Index {
     }
 
     /// Lets `to` take the place of `from`.
+    #[inline]
     pub(crate) fn replace(&self, scribe: &Scribe, code: Code, from: Slot, to: Slot) {
         if let Some((_, _, bucket, place)) = self.place_of(scribe, code, from) {
             bucket.set_slot(place, to);
@@ -335,6 +353,7 @@ impl Index {
     }
 
     /// Takes a slot out.
+    #[inline]
     pub(crate) fn remove(
         &self,
         scribe: &mut Scribe,
@@ -342,43 +361,23 @@ impl Index {
         slot: Slot,
         code_of: impl Fn(Slot) -> Code,
     ) {
-        self.settle(scribe, code, &code_of);
+        // From where it is: to move its home first could cost a chunk of the newer table, and many may leave in one call.
         let Some((table, home, bucket, place)) = self.place_of(scribe, code, slot) else { return };
-        let version = home.version.load(Ordering::Relaxed);
-        // The last of the chain fills the hole; a bucket that this empties leaves the chain.
-        let mut before = None;
-        let mut last = home;
-        while let Some(next) = table.follow(last) {
-            before = Some(last);
-            last = next;
-        }
-        let freed = before.and_then(|before| {
-            home.version.store(version | BUSY, Ordering::Relaxed);
-            fence(Ordering::Release);
-            let moved = last.places().find(|_| !ptr::eq(last, bucket));
+        let freed = if home.overflow.load(Ordering::Relaxed) == 0 {
             bucket.vacate(place);
-            if let Some(from) = moved {
-                let count = last.counts[from].load(Ordering::Relaxed);
-                bucket.fill(place, last.tag(from), last.slot(from), count);
-                last.vacate(from);
-            }
-            let empty = last.tags.load(Ordering::Relaxed) == 0;
-            let number = before.overflow.load(Ordering::Relaxed);
-            if empty {
-                before.overflow.store(0, Ordering::Release);
-            }
-            home.version.store(version.wrapping_add(STEP), Ordering::Release);
-            empty.then_some(number)
-        });
-        if before.is_none() {
-            bucket.vacate(place);
-        }
+            None
+        } else {
+            unchain(table, home, bucket, place)
+        };
+        // A free bucket of the older table goes with it.
+        let freed = freed.filter(|_| self.newer(table).is_none());
         scribe.len -= 1;
         scribe.free.extend(freed);
         self.work(scribe, &code_of);
     }
 
     /// Puts an entry into the first empty place of a chain, or a new bucket at its end.
+    #[inline]
     fn append(
         &self,
         scribe: &mut Scribe,
@@ -388,12 +387,27 @@ impl Index {
         slot: Slot,
         count: u8,
     ) {
+        if let Some(place) = home.empty_place() {
+            return home.fill(place, tag, slot, count);
+        }
+        self.lengthen(scribe, table, home, tag, slot, count);
+    }
+
+    #[inline(never)]
+    fn lengthen(
+        &self,
+        scribe: &mut Scribe,
+        table: &Table,
+        home: &Bucket,
+        tag: u8,
+        slot: Slot,
+        count: u8,
+    ) {
         let mut last = home;
-        for bucket in table.chain(home) {
+        while let Some(bucket) = table.follow(last) {
             last = bucket;
             if let Some(place) = bucket.empty_place() {
-                bucket.fill(place, tag, slot, count);
-                return;
+                return bucket.fill(place, tag, slot, count);
             }
         }
         let number = scribe.free.pop().unwrap_or_else(|| {
@@ -405,6 +419,33 @@ impl Index {
         bucket.fill(0, tag, slot, count);
         last.overflow.store(number, Ordering::Release);
     }
+}
+
+/// Takes a place out of a chain of several buckets. The last entry of the chain fills the hole; a bucket that this empties
+/// leaves the chain, and its number comes back.
+#[inline(never)]
+fn unchain(table: &Table, home: &Bucket, bucket: &Bucket, place: usize) -> Option<u32> {
+    let (mut before, mut last) = (home, home);
+    while let Some(next) = table.follow(last) {
+        (before, last) = (last, next);
+    }
+    let version = home.version.load(Ordering::Relaxed);
+    home.version.store(version | BUSY, Ordering::Relaxed);
+    fence(Ordering::Release);
+    let moved = last.places().find(|_| !ptr::eq(last, bucket));
+    bucket.vacate(place);
+    if let Some(from) = moved {
+        let count = last.counts[from].load(Ordering::Relaxed);
+        bucket.fill(place, last.tag(from), last.slot(from), count);
+        last.vacate(from);
+    }
+    let number = before.overflow.load(Ordering::Relaxed);
+    let empty = last.tags.load(Ordering::Relaxed) == 0;
+    if empty {
+        before.overflow.store(0, Ordering::Release);
+    }
+    home.version.store(version.wrapping_add(STEP), Ordering::Release);
+    empty.then_some(number)
 }
 
 impl Drop for Index {
@@ -428,7 +469,6 @@ mod tests {
     use crate::engine::epoch;
     use crate::engine::slab::{Entry, Keeper};
     use proptest::prelude::*;
-    use std::collections::HashMap;
 
     impl Index {
         /// Checks that every slot is where its code says, once, and what is said of chains.
@@ -482,7 +522,6 @@ mod tests {
         scribe: Scribe,
         slab: Slab<u64, u64>,
         keeper: Keeper,
-        codes: HashMap<usize, Code>,
         hash: fn(u64) -> u64,
     }
 
@@ -490,7 +529,7 @@ mod tests {
         fn new(expected: Option<usize>, hash: fn(u64) -> u64) -> Self {
             let (index, scribe) = Index::new(expected);
             let (slab, keeper) = Slab::new(expected.unwrap_or(100));
-            Self { index, scribe, slab, keeper, codes: HashMap::new(), hash }
+            Self { index, scribe, slab, keeper, hash }
         }
 
         fn code(&self, key: u64) -> Code {
@@ -509,19 +548,17 @@ mod tests {
         }
 
         fn insert(&mut self, key: u64) {
-            let slot = self.slab.insert(&mut self.keeper, Entry { key, value: key });
             let code = self.code(key);
-            self.codes.insert(slot.index(), code);
-            let Self { index, scribe, codes, .. } = self;
-            index.insert(scribe, code, slot, |slot| codes[&slot.index()]);
+            let Self { index, scribe, slab, keeper, .. } = self;
+            let slot = slab.insert(keeper, Entry { key, value: key }, code);
+            index.insert(scribe, code, slot, |slot| keeper.code(slot));
             scribe.sweep(epoch::domain(), epoch::domain().safe());
         }
 
         fn replace(&mut self, key: u64) {
             let from = self.find(key).unwrap();
-            let to = self.slab.insert(&mut self.keeper, Entry { key, value: key });
             let code = self.code(key);
-            self.codes.insert(to.index(), code);
+            let to = self.slab.insert(&mut self.keeper, Entry { key, value: key }, code);
             self.index.replace(&self.scribe, code, from, to);
             self.retire(from);
         }
@@ -529,8 +566,8 @@ mod tests {
         fn remove(&mut self, key: u64) {
             let slot = self.find(key).unwrap();
             let code = self.code(key);
-            let Self { index, scribe, codes, .. } = self;
-            index.remove(scribe, code, slot, |slot| codes[&slot.index()]);
+            let Self { index, scribe, keeper, .. } = self;
+            index.remove(scribe, code, slot, |slot| keeper.code(slot));
             self.retire(slot);
         }
 
@@ -540,7 +577,7 @@ mod tests {
         }
 
         fn assert_valid(&self) {
-            self.index.assert_valid(&self.scribe, |slot| self.codes[&slot.index()]);
+            self.index.assert_valid(&self.scribe, |slot| self.keeper.code(slot));
         }
     }
 

@@ -11,7 +11,7 @@
 
 use super::epoch::{Grace, domain};
 use super::segment::Segment;
-use super::slab::Departed;
+use super::slab::{Departed, Slot};
 use super::state::State;
 use super::{IN_PASSING, Outgoing, SLICE};
 
@@ -27,6 +27,16 @@ impl<K, V, F> Segment<'_, K, V, F> {
             state.limbo += u128::from(state.weight_of(departed.slot()));
         }
         self.shared.slab.retire(&mut state.keeper, departed);
+    }
+
+    /// Puts what has left, and nobody is to be shown, into limbo.
+    #[inline]
+    pub(super) fn bury(&mut self, slot: Slot, weight: u64) {
+        let state = &mut *self.state;
+        if state.weighs {
+            state.limbo += u128::from(weight);
+        }
+        self.shared.slab.bury(&mut state.keeper, slot);
     }
 
     /// Before the lock is released by who has changed something: seals a batch, takes out what nobody looks at any more, and

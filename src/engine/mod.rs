@@ -10,18 +10,19 @@
 //! Readers take no lock: they pin the [epoch] and follow the index ([`read`]). Whatever leaves is told to an [`Outgoing`], which
 //! the caller delivers after the lock is released: destructors and listeners are user code.
 
-use crate::observe::Cause;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crossbeam_utils::CachePadded;
 use std::mem;
 
 pub(crate) mod budget;
+mod code;
 pub(crate) mod column;
 pub(crate) mod deadlines;
 pub(crate) mod epoch;
 mod guarded;
 mod index;
 mod limbo;
+mod outgoing;
 pub(crate) mod pending;
 mod read;
 mod ring;
@@ -32,6 +33,7 @@ mod state;
 mod stripe;
 pub(crate) mod sys;
 pub(crate) mod wheel;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -39,14 +41,15 @@ mod tests;
 pub(crate) use budget::Budget;
 pub(crate) use deadlines::Deadline;
 pub(crate) use guarded::Make;
+pub(crate) use outgoing::{Left, Outgoing};
 pub(crate) use read::Read;
-pub(crate) use room::{Lifetime, When, Write, Written};
 pub(crate) use segment::Segment;
 pub(crate) use slab::{Entry, Found, Held};
 pub(crate) use stripe::Stripe;
+pub(crate) use write::{Lifetime, When, Write, Written};
 
-use epoch::{Grace, Views};
-use slab::{Departed, Slot};
+use epoch::Views;
+use slab::Slot;
 
 /// Entries taken out between two unlocks: what a call may do at once.
 pub(crate) const SLICE: usize = 64;
@@ -56,131 +59,6 @@ const LIMBO: usize = 1024;
 
 /// Expired entries that a write takes out in passing.
 pub(crate) const IN_PASSING: usize = 16;
-
-/// What left under a lock, to be counted, shown and dropped after it.
-pub(crate) struct Outgoing<K, V, F> {
-    /// A listener is to be shown what leaves, before it goes into limbo.
-    shown: bool,
-    /// Something has left, died, or piled up.
-    stirred: bool,
-    departed: Vec<Left<K, V>>,
-    /// How many left lately, for one cause; how many before, for each; and the weight of those evicted.
-    run: (Cause, u32),
-    counts: Option<Box<[u32; Cause::ALL.len()]>>,
-    evicted_weight: u64,
-    /// Entries that nobody looks at any more.
-    dead: Vec<Entry<K, V>>,
-    /// Marks of loads that a write overtook.
-    pub(crate) loads: Vec<(K, F)>,
-    /// Weight of what left, still counted in the budget.
-    pub(crate) freed: u64,
-    /// How much a grace period is wanted, and by which segments because their limbo is full.
-    grace: Grace,
-    full: Vec<usize>,
-}
-
-/// An entry that left, and why. It is readable until it is [given up](Engine::give_up).
-pub(crate) struct Left<K, V> {
-    stripe: usize,
-    departed: Departed<K, V>,
-    pub(crate) cause: Cause,
-}
-
-impl<K, V, F> Outgoing<K, V, F> {
-    pub(crate) const fn new(shown: bool) -> Self {
-        Self {
-            shown,
-            stirred: false,
-            departed: Vec::new(),
-            run: (Cause::Evicted, 0),
-            counts: None,
-            evicted_weight: 0,
-            dead: Vec::new(),
-            loads: Vec::new(),
-            freed: 0,
-            grace: Grace::No,
-            full: Vec::new(),
-        }
-    }
-
-    /// Counts what leaves; keeps it if it is to be shown, else gives it back.
-    fn push(
-        &mut self,
-        stripe: usize,
-        departed: Departed<K, V>,
-        cause: Cause,
-        weight: u64,
-    ) -> Option<Departed<K, V>> {
-        self.stirred = true;
-        // Mostly a call removes one entry, or many for one cause.
-        if self.run.0 != cause {
-            self.end_run();
-        }
-        self.run = (cause, self.run.1 + 1);
-        if cause == Cause::Evicted {
-            self.evicted_weight += weight;
-        }
-        if !self.shown {
-            return Some(departed);
-        }
-        self.departed.push(Left { stripe, departed, cause });
-        None
-    }
-
-    /// True if there is nothing to deliver.
-    pub(crate) fn is_quiet(&self) -> bool {
-        !self.stirred && self.loads.is_empty()
-    }
-
-    fn end_run(&mut self) {
-        let (cause, count) = self.run;
-        if count != 0 {
-            self.counts.get_or_insert_default()[cause as usize] += count;
-            self.run.1 = 0;
-        }
-    }
-
-    /// Tells how many have left for each cause since this was last asked.
-    #[inline]
-    pub(crate) fn take_counts(&mut self, mut tell: impl FnMut(Cause, u32)) {
-        let (cause, count) = self.run;
-        if count != 0 {
-            tell(cause, count);
-            self.run.1 = 0;
-        }
-        if let Some(counts) = self.counts.take() {
-            Cause::ALL.into_iter().zip(*counts).for_each(|(cause, count)| tell(cause, count));
-        }
-    }
-
-    pub(crate) fn take_evicted_weight(&mut self) -> u64 {
-        mem::take(&mut self.evicted_weight)
-    }
-
-    /// What is to be shown, in the order in which it left.
-    pub(crate) fn take_departed(&mut self) -> Vec<Left<K, V>> {
-        mem::take(&mut self.departed)
-    }
-
-    pub(crate) fn take_dead(&mut self) -> Vec<Entry<K, V>> {
-        mem::take(&mut self.dead)
-    }
-
-    fn want(&mut self, grace: Grace, stripe: usize) {
-        self.stirred = true;
-        self.grace = self.grace.max(grace);
-        if grace == Grace::Wait && self.full.last() != Some(&stripe) {
-            self.full.push(stripe);
-        }
-    }
-
-    fn dead(&mut self, entry: Entry<K, V>) {
-        if mem::needs_drop::<Entry<K, V>>() {
-            self.stirred = true;
-            self.dead.push(entry);
-        }
-    }
-}
 
 /// All the segments of a cache.
 pub(crate) struct Engine<K, V, F> {
@@ -261,8 +139,9 @@ impl<K, V, F> Engine<K, V, F> {
 
     /// Has the grace period that was wanted. Where it was waited for, what it sets free goes at once. Takes locks.
     pub(crate) fn have_grace(&self, out: &mut Outgoing<K, V, F>) {
-        epoch::domain().grace(mem::take(&mut out.grace));
-        for stripe in mem::take(&mut out.full) {
+        let (grace, full) = out.take_grace();
+        epoch::domain().grace(grace);
+        for stripe in full {
             self.stripes[stripe].lock().after_grace(out);
         }
     }

@@ -4,6 +4,7 @@
 // Writers and statistics that are not here use what looks unused.
 #![expect(dead_code, reason = "its users are not part of a model")]
 
+pub(crate) mod code;
 pub(crate) mod column;
 pub(crate) mod epoch;
 pub(crate) mod index;

@@ -92,6 +92,7 @@ impl<K, F> Pending<K, F> {
     }
 
     /// A write of this key takes effect: no load that began before it may publish.
+    #[inline]
     pub(crate) fn fence<Q, V>(&mut self, hash: u64, key: &Q, out: &mut Outgoing<K, V, F>)
     where
         Q: ?Sized + Equivalent<K>,
@@ -109,7 +110,7 @@ impl<K, F> Pending<K, F> {
 
     /// A write of every key takes effect.
     pub(crate) fn fence_all<V>(&mut self, out: &mut Outgoing<K, V, F>) {
-        out.loads.extend(self.loads.drain().flat_map(|(_, marks)| marks));
+        self.loads.drain().flat_map(|(_, marks)| marks).for_each(|mark| out.overtaken(mark));
         if !self.computations.is_empty() {
             let author = crate::sync::thread_number();
             for c in &mut self.computations {
@@ -122,7 +123,7 @@ impl<K, F> Pending<K, F> {
         let Some(marks) = self.loads.get_mut(&hash) else { return };
         if let Some(at) = marks.iter().position(is) {
             // Dropped by the caller after the lock: a key's destructor is the user's.
-            out.loads.push(marks.swap_remove(at));
+            out.overtaken(marks.swap_remove(at));
         }
         if marks.is_empty() {
             self.loads.remove(&hash);
@@ -154,12 +155,12 @@ mod tests {
         pending.fence(7, &"a", &mut out);
         assert_eq!(pending.load(7, &"a"), None);
         assert!(pending.has_load(7, &2) && pending.has_load(8, &3) && !pending.has_load(7, &1));
-        assert_eq!(out.loads, [("a", 1)]);
+        assert_eq!(out.take_loads(), [("a", 1)]);
         pending.remove_load(7, &1, &mut out);
         pending.remove_load(7, &2, &mut out);
-        assert_eq!(out.loads, [("a", 1), ("b", 2)]);
+        assert_eq!(out.take_loads(), [("b", 2)]);
         pending.fence_all(&mut out);
-        assert_eq!(out.loads.len(), 3);
+        assert_eq!(out.take_loads().len(), 1);
         assert!(pending.is_empty());
     }
 

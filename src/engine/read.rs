@@ -8,16 +8,20 @@
 //! What a hit costs beyond the look-up is the policy's choice: nothing (it does not hear), a store that stops when the counter
 //! is full, or a push into the segment's ring.
 
-use super::deadlines::Deadline;
+use super::code::Code;
+use super::deadlines::{Deadline, Deadlines};
 use super::epoch::{Guard, Pin};
 use super::guarded::Ears;
-use super::index::{Code, Counter};
+use super::index::{Counter, Hit};
 use super::slab::{Found, Held};
 use super::stripe::{Shared, Stripe, is_locked};
 use super::{Engine, Slot};
-use crate::sync::Ordering;
-use crate::time::{NEVER, Timer};
+use crate::sync::{AtomicU8, Ordering};
+use crate::time::Timer;
 use equivalent::Equivalent;
+
+/// A counter that counts no more.
+static FULL: AtomicU8 = AtomicU8::new(u8::MAX);
 
 /// What was found, and when it expires.
 pub(crate) struct Read<'p, K, V> {
@@ -40,23 +44,23 @@ impl<K, V, F> Engine<K, V, F> {
     {
         let stripe = self.home(hash);
         let (found, _) = stripe.seek(guard, hash, key)?;
-        let deadline = stripe.shared.deadlines.get(found.slot);
-        let earlier = deadline.earlier();
-        if earlier != NEVER {
-            timer.before(earlier)?;
+        let deadlines = &stripe.shared.deadlines;
+        let deadline = if deadlines.any() { deadlines.get(found.slot) } else { Deadline::NEVER };
+        if deadline != Deadline::NEVER {
+            timer.before(deadline.earlier())?;
         }
         Some(Read { found, deadline })
     }
 
-    /// The live entry of a key, for a reader: the policy hears of it, and an idle deadline is pushed back.
+    /// The live entry of a key, for a reader: the policy hears of it. Where there are deadlines `lives` is asked if an entry's
+    /// is yet to come.
     #[inline]
     pub(crate) fn read<'p, Q>(
         &'p self,
         guard: Guard<'p>,
         hash: u64,
         key: &Q,
-        timer: Timer<'_>,
-        idle: u64,
+        lives: impl FnOnce(&Deadlines, Slot) -> bool,
     ) -> Option<Found<'p, K, V>>
     where
         Q: ?Sized + Equivalent<K>,
@@ -64,8 +68,7 @@ impl<K, V, F> Engine<K, V, F> {
         let stripe = self.home(hash);
         let found = stripe.seek(guard, hash, key);
         let deadlines = &stripe.shared.deadlines;
-        let found = found
-            .filter(|(found, _)| !deadlines.any() || deadlines.outlive(found.slot, timer, idle));
+        let found = found.filter(|(found, _)| !deadlines.any() || lives(deadlines, found.slot));
         let Some((found, counter)) = found else {
             stripe.missed(hash);
             return None;
@@ -102,22 +105,17 @@ impl<K, V, F> Engine<K, V, F> {
 }
 
 impl<K, V, F> Stripe<K, V, F> {
-    /// The entry of a key, dead or alive, and its hit counter.
+    /// The entry of a key, dead or alive, and its hit counter; a full one, if that is not known.
     // Always: out of line, what it finds would go through memory.
     #[inline(always)]
-    fn seek<'p, Q>(
-        &'p self,
-        guard: Guard<'p>,
-        hash: u64,
-        key: &Q,
-    ) -> Option<(Found<'p, K, V>, Option<Counter<'p>>)>
+    fn seek<'p, Q>(&'p self, guard: Guard<'p>, hash: u64, key: &Q) -> Option<Hit<'p, K, V>>
     where
         Q: ?Sized + Equivalent<K>,
     {
         let Shared { index, slab, .. } = &self.shared;
         match index.find(slab, guard, Code::new(hash), key) {
-            Ok(found) => found.map(|(found, counter)| (found, Some(counter))),
-            Err(_) => Some((self.find_locked(guard, hash, key)?, None)),
+            Ok(found) => found,
+            Err(_) => Some((self.find_locked(guard, hash, key)?, &FULL)),
         }
     }
 
@@ -128,13 +126,13 @@ impl<K, V, F> Stripe<K, V, F> {
 
     /// Lets the policy hear of a hit, in the way that it asked for.
     #[inline]
-    fn hit(&self, slot: Slot, counter: Option<Counter<'_>>) {
+    fn hit(&self, slot: Slot, counter: Counter<'_>) {
         let ears = self.ears();
         if ears.by_ring() {
             if !(ears.recency() && self.shared.ring.is_last(slot)) {
                 self.note(slot);
             }
-        } else if let Some(counter) = counter {
+        } else {
             let count = counter.load(Ordering::Relaxed);
             if count < ears.counter() {
                 counter.store(count + 1, Ordering::Relaxed);

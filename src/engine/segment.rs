@@ -24,15 +24,15 @@
 //!
 //! Every method runs no user code but `Equivalent` of keys, before it changes anything.
 
+use crate::engine::code::Code;
 use crate::engine::deadlines::Deadline;
 use crate::engine::epoch::Guard;
-use crate::engine::index::Code;
 use crate::engine::pending::Pending;
 use crate::engine::slab::{Entry, Found, Slot};
 use crate::engine::state::{InIndex, State};
 use crate::engine::stripe::{Shared, Stripe, unlocked};
 use crate::engine::wheel::Wheel;
-use crate::engine::{MutexGuard, Outgoing, SLICE};
+use crate::engine::{Left, MutexGuard, Outgoing, SLICE};
 use crate::observe::Cause;
 use crate::policy::{Counts, Meta, Victim};
 use crate::sync::Ordering;
@@ -43,6 +43,15 @@ pub(crate) struct Segment<'a, K, V, F> {
     pub(super) stripe: &'a Stripe<K, V, F>,
     pub(super) shared: &'a Shared<K, V>,
     pub(super) state: MutexGuard<'a, State<K, F>>,
+}
+
+/// An entry that is to be published, and all that is to be known of it.
+pub(crate) struct Fresh<K, V> {
+    pub(crate) entry: Entry<K, V>,
+    pub(crate) hash: u64,
+    pub(crate) weight: u64,
+    pub(crate) deadline: Deadline,
+    pub(crate) now: u64,
 }
 
 impl<K, V, F> Drop for Segment<'_, K, V, F> {
@@ -89,6 +98,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         self.state.keeper.len()
     }
 
+    #[cfg(test)]
     pub(crate) fn weight(&self) -> u64 {
         self.state.weight
     }
@@ -108,6 +118,12 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         self.state.share = share;
         self.state.policy.resize(share);
         self.changed();
+    }
+
+    /// True if the segment has less than three quarters of its share.
+    #[inline]
+    pub(crate) fn is_poor(&self) -> bool {
+        self.state.weight.saturating_mul(4) < self.state.share.saturating_mul(3)
     }
 
     /// How often the policy has panicked.
@@ -143,6 +159,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
     }
 
     /// True if the slot's deadline has passed.
+    #[inline]
     pub(crate) fn is_dead(&self, slot: Slot, now: u64) -> bool {
         self.expires() && self.deadline(slot).earlier() <= now
     }
@@ -175,14 +192,11 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         self.changed();
     }
 
+    #[inline]
     pub(crate) fn set_deadline(&mut self, slot: Slot, deadline: Deadline, now: u64) {
-        match &mut self.state.wheel {
-            Some(wheel) => self.shared.deadlines.set(wheel, slot, deadline),
-            None if deadline == Deadline::NEVER => {}
-            none => {
-                let wheel = none.insert(Box::new(Wheel::new(now)));
-                self.shared.deadlines.set(wheel, slot, deadline);
-            }
+        if self.expires() || deadline != Deadline::NEVER {
+            let wheel = self.state.wheel.get_or_insert_with(|| Box::new(Wheel::new(now)));
+            self.shared.deadlines.set(wheel, slot, deadline);
         }
     }
 
@@ -201,67 +215,44 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
 
     /// Puts an entry into a slot, and notes all that is to be known of it. Readers do not see it yet.
     #[inline]
-    fn place(
-        &mut self,
-        entry: Entry<K, V>,
-        code: Code,
-        weight: u64,
-        deadline: Deadline,
-        now: u64,
-    ) -> Slot {
-        let state = &mut *self.state;
-        let slot = self.shared.slab.insert(&mut state.keeper, entry);
-        state.codes.reach(slot.index(), &code);
-        state.codes[slot] = code;
+    fn place(&mut self, fresh: Fresh<K, V>) -> (Slot, Code, Option<Meta>) {
+        let Fresh { entry, hash, weight, deadline, now } = fresh;
+        let (state, code) = (&mut *self.state, Code::new(hash));
+        let slot = self.shared.slab.insert(&mut state.keeper, entry, code);
         state.set_weight(slot, weight);
         // What this replaces is still counted: the sum may pass the end of `u64` until that has left.
         state.weight = state.weight.wrapping_add(weight);
         self.set_deadline(slot, deadline, now);
-        slot
+        (slot, code, (weight != 0).then(|| Meta::new(hash, weight, deadline.earlier())))
     }
 
     /// Puts an entry in, under a key that is not resident.
-    pub(crate) fn publish(
-        &mut self,
-        entry: Entry<K, V>,
-        hash: u64,
-        weight: u64,
-        deadline: Deadline,
-        now: u64,
-    ) -> Slot {
-        let code = Code::new(hash);
-        let slot = self.place(entry, code, weight, deadline, now);
-        let State { scribe, codes, .. } = &mut *self.state;
-        self.shared.index.insert(scribe, code, slot, |slot| codes[slot]);
-        if let Some(meta) = self.meta(hash, slot) {
-            self.state.policy.insert(slot, &meta);
+    #[inline]
+    pub(crate) fn publish(&mut self, fresh: Fresh<K, V>) -> Slot {
+        let (slot, code, meta) = self.place(fresh);
+        let State { scribe, keeper, policy, .. } = &mut *self.state;
+        self.shared.index.insert(scribe, code, slot, |slot| keeper.code(slot));
+        if let Some(meta) = meta {
+            policy.insert(slot, &meta);
         }
         self.changed();
         slot
     }
 
     /// Gives a resident key a new value, in its place; the old one is replaced.
-    #[expect(clippy::too_many_arguments, reason = "all that a new entry has, and what it replaces")]
+    #[inline]
     pub(crate) fn replace(
         &mut self,
         from: Slot,
-        entry: Entry<K, V>,
-        hash: u64,
-        weight: u64,
-        deadline: Deadline,
-        now: u64,
+        fresh: Fresh<K, V>,
         out: &mut Outgoing<K, V, F>,
     ) -> Slot {
-        let code = Code::new(hash);
-        let to = self.place(entry, code, weight, deadline, now);
+        let (to, code, meta) = self.place(fresh);
         self.shared.index.replace(&self.state.scribe, code, from, to);
         let was = self.state.weight_of(from);
-        match (was, self.meta(hash, to)) {
+        match (was, meta) {
             (0, Some(meta)) => self.state.policy.insert(to, &meta),
-            (_, Some(meta)) => {
-                self.state.policy.relocate(from, to, &meta);
-                self.state.policy.update(to, &meta);
-            }
+            (_, Some(meta)) => self.state.policy.replace(from, to, &meta),
             (0, None) => {}
             (_, None) => self.state.policy.remove(from, Cause::Replaced),
         }
@@ -275,8 +266,8 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         if !self.has(slot) {
             return;
         }
-        let State { scribe, codes, .. } = &mut *self.state;
-        self.shared.index.remove(scribe, codes[slot], slot, |slot| codes[slot]);
+        let State { scribe, keeper, .. } = &mut *self.state;
+        self.shared.index.remove(scribe, keeper.code(slot), slot, |slot| keeper.code(slot));
         let weight = self.state.weight_of(slot);
         if weight != 0 {
             self.state.policy.remove(slot, cause);
@@ -294,12 +285,19 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         if let Some(wheel) = &mut state.wheel {
             wheel.cancel(slot);
         }
-        if let Some(departed) = self.shared.slab.depart(&mut state.keeper, slot) {
-            if let Some(departed) = out.push(self.stripe.number, departed, cause, weight) {
-                self.retire(departed);
-            }
-        }
+        self.part(slot, cause, weight, out);
         self.changed();
+    }
+
+    /// A full slot is full no more: its entry is counted, and goes into limbo, now or after it has been shown.
+    #[inline]
+    fn part(&mut self, slot: Slot, cause: Cause, weight: u64, out: &mut Outgoing<K, V, F>) {
+        out.count(cause, weight);
+        if !out.shown {
+            self.bury(slot, weight);
+        } else if let Some(departed) = self.shared.slab.depart(&mut self.state.keeper, slot) {
+            out.show(Left { stripe: self.stripe.number, departed, cause });
+        }
     }
 
     /// Counts and shows an entry that lives for no time at all.
@@ -314,14 +312,11 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         'a: 'p,
     {
         let state = &mut *self.state;
-        let slot = self.shared.slab.insert(&mut state.keeper, entry);
+        // It is never in the index, so any code will do.
+        let slot = self.shared.slab.insert(&mut state.keeper, entry, Code::new(0));
         let found = guard.and_then(|guard| self.shared.slab.found(&state.keeper, slot, guard));
         state.set_weight(slot, weight);
-        if let Some(departed) = self.shared.slab.depart(&mut state.keeper, slot) {
-            if let Some(departed) = out.push(self.stripe.number, departed, Cause::Expired, weight) {
-                self.retire(departed);
-            }
-        }
+        self.part(slot, Cause::Expired, weight, out);
         found
     }
 
@@ -354,23 +349,24 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
     }
 
     fn ask_policy(&mut self, newcomer: Option<&Meta>) -> Victim {
-        let State { policy, scribe, codes, .. } = &mut *self.state;
-        policy.victim(newcomer, &InIndex { index: &self.shared.index, scribe, codes })
+        let State { policy, scribe, keeper, .. } = &mut *self.state;
+        policy.victim(newcomer, &InIndex { index: &self.shared.index, scribe, keeper })
     }
 
     /// Takes a resident out of the policy's order for a while: it is being replaced, and must not be its own victim.
     pub(crate) fn set_aside(&mut self, slot: Slot) {
-        let State { policy, scribe, codes, aside, .. } = &mut *self.state;
+        let State { policy, scribe, keeper, aside, .. } = &mut *self.state;
         *aside = Some(slot);
         policy.remove(slot, Cause::Replaced);
-        InIndex { index: &self.shared.index, scribe, codes }.set(slot, 0);
+        InIndex { index: &self.shared.index, scribe, keeper }.set(slot, 0);
         self.changed();
     }
 
     /// Puts what was set aside, if anything, back into the order.
+    #[inline]
     pub(crate) fn put_back(&mut self, hash: u64) {
-        let aside = self.state.aside.take();
-        if let Some((slot, meta)) = aside.and_then(|slot| Some((slot, self.meta(hash, slot)?))) {
+        let Some(slot) = self.state.aside.take() else { return };
+        if let Some(meta) = self.meta(hash, slot) {
             self.state.policy.insert(slot, &meta);
             self.changed();
         }
@@ -378,12 +374,13 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
 
     /// Takes out entries whose deadlines have passed, at most `budget` of them.
     /// True if there may be more.
-    pub(crate) fn expire(
-        &mut self,
-        now: u64,
-        mut budget: usize,
-        out: &mut Outgoing<K, V, F>,
-    ) -> bool {
+    #[inline]
+    pub(crate) fn expire(&mut self, now: u64, budget: usize, out: &mut Outgoing<K, V, F>) -> bool {
+        self.expires() && self.expire_some(now, budget, out)
+    }
+
+    #[inline(never)]
+    fn expire_some(&mut self, now: u64, mut budget: usize, out: &mut Outgoing<K, V, F>) -> bool {
         let deadlines = &self.shared.deadlines;
         while let Some(slot) =
             self.state.wheel.as_mut().and_then(|wheel| deadlines.expired(wheel, now, &mut budget))
@@ -425,17 +422,14 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
 
     #[cold]
     fn mend(&mut self) {
-        let State { policy, keeper, codes, weights, aside, .. } = &mut *self.state;
-        let (keeper, codes, weights, aside) = (&*keeper, &*codes, &*weights, *aside);
+        let State { policy, keeper, weights, aside, .. } = &mut *self.state;
+        let (keeper, weights, aside) = (&*keeper, &*weights, *aside);
         let deadlines = &self.shared.deadlines;
         let residents = keeper.iter_from(0).filter_map(move |slot| {
             let weight = weights.get(slot.index()).copied().unwrap_or(1);
             // All that is kept of a hash is its middle.
-            let meta = Meta::new(
-                u64::from(codes[slot].bits()) << 16,
-                weight,
-                deadlines.get(slot).earlier(),
-            );
+            let hash = keeper.code(slot).to_hash();
+            let meta = Meta::new(hash, weight, deadlines.get(slot).earlier());
             (weight != 0 && Some(slot) != aside).then_some((slot, meta))
         });
         policy.mend(residents);
@@ -446,14 +440,14 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
     #[cfg(test)]
     pub(crate) fn residents(&self) -> impl Iterator<Item = (Slot, Code, u64)> + '_ {
         let state = &*self.state;
-        state.keeper.iter_from(0).map(|slot| (slot, state.codes[slot], state.weight_of(slot)))
+        state.keeper.iter_from(0).map(|slot| (slot, state.keeper.code(slot), state.weight_of(slot)))
     }
 
     /// Checks each part by itself, and that the policy holds the `weighing` entries with weight.
     #[cfg(test)]
     pub(crate) fn assert_parts_valid(&self, weighing: usize) {
         let state = &*self.state;
-        self.shared.index.assert_valid(&state.scribe, |slot| state.codes[slot]);
+        self.shared.index.assert_valid(&state.scribe, |slot| state.keeper.code(slot));
         state.keeper.assert_valid();
         state.policy.inner().assert_valid();
         assert_eq!(state.scribe.len(), state.keeper.len(), "index and slab hold the same entries");

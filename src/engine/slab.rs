@@ -30,11 +30,10 @@
 
 #![expect(unsafe_code, reason = "cells are read without a lock: see the invariants")]
 
-use crate::engine::column::Column;
+use crate::engine::code::Code;
 use crate::engine::epoch::{Domain, Guard, Hazard, Pin};
 use chunks::{Chunks, chunk_shift};
 use std::cell::UnsafeCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -42,6 +41,9 @@ use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
 pub(crate) mod chunks;
+mod keeper;
+
+pub(crate) use keeper::Keeper;
 
 /// The place of one entry in a segment: a small number, stable for as long as the entry is resident.
 ///
@@ -138,21 +140,6 @@ unsafe impl<K: Send, V: Send> Send for Slab<K, V> {}
 // SAFETY: readers on many threads share `&K` and `&V`; and a slab shared by reference still takes entries in and gives them up.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Slab<K, V> {}
 
-/// What the one writer of a slab knows of it: whose slots are full, free, or in limbo. A slab and its keeper are made together,
-/// and stay together under one lock.
-pub(crate) struct Keeper {
-    /// A bit a slot: is it full?
-    full: Column<u64>,
-    free: Column<Slot>,
-    len: usize,
-    end: usize,
-    limbo: VecDeque<Slot>,
-    /// Sealed batches: their tags, and how many slots each has.
-    batches: VecDeque<(u64, usize)>,
-    /// Slots in limbo that are not sealed yet.
-    open: usize,
-}
-
 /// An entry under a pin.
 pub(crate) struct Found<'p, K, V> {
     pub(crate) entry: &'p Entry<K, V>,
@@ -209,31 +196,21 @@ impl<K, V> Deref for Held<'_, K, V> {
 impl<K, V> Slab<K, V> {
     /// A slab for about `expected` entries, and its keeper.
     pub(crate) fn new(expected: usize) -> (Self, Keeper) {
-        let keeper = Keeper {
-            full: Column::new(),
-            free: Column::new(),
-            len: 0,
-            end: 0,
-            limbo: VecDeque::new(),
-            batches: VecDeque::new(),
-            open: 0,
-        };
-        (Self { cells: Chunks::new(chunk_shift(size_of::<Cell<K, V>>(), expected)) }, keeper)
+        (Self { cells: Chunks::new(chunk_shift(size_of::<Cell<K, V>>(), expected)) }, Keeper::new())
     }
 
-    /// Stores `entry` in a free slot.
+    /// Stores `entry`, whose hash has this code, in a free slot.
     ///
     /// # Panics
     ///
     /// If no slot is left: see [`Keeper::is_full`].
     #[inline]
-    pub(crate) fn insert(&self, keeper: &mut Keeper, entry: Entry<K, V>) -> Slot {
+    pub(crate) fn insert(&self, keeper: &mut Keeper, entry: Entry<K, V>, code: Code) -> Slot {
         let slot = keeper.take_free();
         let cell = self.cells.reach(slot.index(), Cell::empty);
         // SAFETY: the slot was free, so no reader looks at the cell (invariants 1 and 2), and the lock keeps writers out.
         unsafe { cell.place().write(entry) };
-        keeper.turn(slot);
-        keeper.len += 1;
+        keeper.fill(slot, code);
         slot
     }
 
@@ -247,6 +224,7 @@ impl<K, V> Slab<K, V> {
     }
 
     /// The entry in a full slot, to be kept beyond the lock.
+    #[inline]
     pub(crate) fn found<'p>(
         &'p self,
         keeper: &Keeper,
@@ -276,6 +254,7 @@ impl<K, V> Slab<K, V> {
     }
 
     /// Where a slot's cell is, for a prefetch.
+    #[inline]
     pub(crate) fn place(&self, slot: Slot) -> *const Entry<K, V> {
         self.cells.get(slot.index()).map_or(ptr::null(), |cell| cell.place().cast_const())
     }
@@ -299,10 +278,18 @@ impl<K, V> Slab<K, V> {
         if !keeper.has(slot) {
             return None;
         }
-        keeper.turn(slot);
-        keeper.len -= 1;
         let place = NonNull::new(self.place(slot).cast_mut())?;
+        keeper.depart(slot);
         Some(Departed { place, slot })
+    }
+
+    /// Takes a full slot out of the writer's sight, and puts it into limbo. The caller has taken it out of the index.
+    #[inline]
+    pub(crate) fn bury(&self, keeper: &mut Keeper, slot: Slot) {
+        if keeper.has(slot) {
+            keeper.depart(slot);
+            keeper.push_limbo(slot);
+        }
     }
 
     /// Puts what has departed into limbo.
@@ -311,8 +298,7 @@ impl<K, V> Slab<K, V> {
     pub(crate) fn retire(&self, keeper: &mut Keeper, departed: Departed<K, V>) {
         let Departed { place, slot } = departed;
         self.assert_has(slot, place);
-        keeper.limbo.push_back(slot);
-        keeper.open += 1;
+        keeper.push_limbo(slot);
     }
 
     /// Empties at most `most` slots whose time has come, oldest first, and puts them back among the free; the entries go
@@ -333,14 +319,13 @@ impl<K, V> Slab<K, V> {
             let Some(slot) = keeper.next_below(safe) else { return };
             let place = self.place(slot);
             if hazards.iter().any(|&hazard| ptr::eq(hazard, place.cast())) {
-                keeper.limbo.push_back(slot);
-                keeper.open += 1;
+                keeper.push_limbo(slot);
                 continue;
             }
             // SAFETY: in limbo the cell holds an entry; its tag is safe and no hazard names it, so no reader is left; it
             // leaves limbo here, so this is done once.
             out(slot, unsafe { place.read() });
-            keeper.free.push(slot);
+            keeper.push_free(slot);
         }
     }
 
@@ -348,126 +333,13 @@ impl<K, V> Slab<K, V> {
     pub(crate) fn drain(&mut self, keeper: &mut Keeper, most: usize) -> Vec<Entry<K, V>> {
         let mut out = Vec::new();
         while out.len() < most {
-            let Some(slot) = keeper.limbo.pop_front().or_else(|| keeper.pop_full()) else { break };
+            let Some(slot) = keeper.pop_limbo().or_else(|| keeper.pop_full()) else { break };
             // SAFETY: the slot was full or in limbo, so its cell holds an entry; `&mut self`: there is no reader.
             out.push(unsafe { self.place(slot).read() });
-            keeper.free.push(slot);
+            keeper.push_free(slot);
         }
-        keeper.open = 0;
-        keeper.batches.clear();
+        keeper.forget_batches();
         out
-    }
-}
-
-impl Keeper {
-    /// How many slots are full.
-    #[inline]
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// One past the highest slot ever used: where a walk over all slots ends.
-    pub(crate) const fn end(&self) -> usize {
-        self.end
-    }
-
-    /// True if no slot is left: 2^32 - 1 of them are in use.
-    pub(crate) fn is_full(&self) -> bool {
-        self.free.len() == 0 && self.end == Slot::MAX
-    }
-
-    /// True if the slot is full.
-    #[inline]
-    pub(crate) fn has(&self, slot: Slot) -> bool {
-        let word = self.full.get(slot.index() / 64).copied().unwrap_or(0);
-        word >> (slot.index() % 64) & 1 == 1
-    }
-
-    /// Turns a slot that was free full, or one that was full not.
-    #[inline]
-    fn turn(&mut self, slot: Slot) {
-        self.full[Slot::from_number(slot.number() / 64)] ^= 1 << (slot.number() % 64);
-    }
-
-    #[inline]
-    fn take_free(&mut self) -> Slot {
-        self.free.pop().unwrap_or_else(|| {
-            let slot = Slot::new(self.end);
-            self.full.reach(self.end / 64, &0);
-            self.end += 1;
-            slot
-        })
-    }
-
-    fn pop_full(&mut self) -> Option<Slot> {
-        let slot = (0..self.end).rev().map(Slot::new).find(|&slot| self.has(slot));
-        match slot {
-            Some(slot) => {
-                self.turn(slot);
-                self.len -= 1;
-                self.end = slot.index();
-            }
-            None => self.end = 0,
-        }
-        slot
-    }
-
-    /// The full slots at or after `from`, in order.
-    pub(crate) fn iter_from(&self, from: usize) -> impl Iterator<Item = Slot> + Clone + '_ {
-        (from..self.end).map(Slot::new).filter(|&slot| self.has(slot))
-    }
-
-    /// Slots in limbo.
-    #[inline]
-    pub(crate) fn limbo(&self) -> usize {
-        self.limbo.len()
-    }
-
-    /// Slots in limbo that have no tag yet.
-    #[inline]
-    pub(crate) const fn open(&self) -> usize {
-        self.open
-    }
-
-    /// Gives what has been retired since the last seal its tag.
-    pub(crate) fn seal(&mut self, domain: &Domain) {
-        if self.open != 0 {
-            self.batches.push_back((domain.seal(), std::mem::take(&mut self.open)));
-        }
-    }
-
-    /// Takes the oldest slot out of limbo if its tag is below `safe`.
-    #[inline]
-    fn next_below(&mut self, safe: u64) -> Option<Slot> {
-        let (tag, count) = self.batches.front_mut()?;
-        if *tag >= safe {
-            return None;
-        }
-        *count -= 1;
-        if *count == 0 {
-            self.batches.pop_front();
-        }
-        self.limbo.pop_front()
-    }
-
-    /// True if something in limbo could be reclaimed now.
-    #[inline]
-    pub(crate) fn is_due(&self, safe: u64) -> bool {
-        self.batches.front().is_some_and(|&(tag, _)| tag < safe)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn assert_valid(&self) {
-        let sealed: usize = self.batches.iter().map(|&(_, count)| count).sum();
-        assert_eq!(sealed + self.open, self.limbo.len(), "every slot in limbo is of one batch");
-        assert!(self.batches.iter().is_sorted(), "tags rise");
-        assert_eq!(self.iter_from(0).count(), self.len, "len counts the full slots");
-        assert_eq!(
-            self.len + self.limbo.len() + self.free.len(),
-            self.end,
-            "every slot is full, in limbo, or free"
-        );
-        assert!(self.limbo.iter().all(|&slot| !self.has(slot)), "what is in limbo is not full");
     }
 }
 
@@ -476,13 +348,6 @@ mod tests {
     use super::*;
     use crate::engine::epoch::Grace;
     use crate::sync::Arc;
-
-    impl Keeper {
-        /// Sets where it ends, as after so many insertions, and says where that was.
-        pub(crate) fn set_end(&mut self, end: usize) -> usize {
-            std::mem::replace(&mut self.end, end)
-        }
-    }
 
     /// A slab with its keeper, and a domain that no other test touches.
     struct World {
@@ -504,7 +369,7 @@ mod tests {
         }
 
         fn insert(&mut self, key: u64) -> Slot {
-            let slot = self.slab.insert(&mut self.keeper, Entry { key, value: key });
+            let slot = self.slab.insert(&mut self.keeper, Entry { key, value: key }, Code::new(0));
             self.keeper.assert_valid();
             slot
         }
@@ -626,18 +491,6 @@ mod tests {
     }
 
     #[test]
-    fn slots_can_be_used_up() {
-        let mut world = World::new(2);
-        assert!(!world.keeper.is_full());
-        world.keeper.end = Slot::MAX;
-        assert!(world.keeper.is_full());
-        world.keeper.free.push(Slot::new(5));
-        assert!(!world.keeper.is_full());
-        world.keeper.end = 0;
-        assert!(!world.keeper.is_full());
-    }
-
-    #[test]
     fn full_slots_are_walked_in_order() {
         let mut world = World::new(130);
         world.retire(&[0, 63, 64, 128]);
@@ -646,7 +499,5 @@ mod tests {
         assert_eq!(walk(62), (62..130).filter(|i| ![63, 64, 128].contains(i)).collect::<Vec<_>>());
         assert_eq!(walk(130), []);
         assert!(!world.keeper.has(Slot::new(100_000)), "it never was");
-        // A word for 64 slots.
-        assert_eq!(world.keeper.full.len(), 3);
     }
 }

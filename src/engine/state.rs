@@ -2,7 +2,7 @@
 
 use super::column::Column;
 use super::guarded::{Ears, Guarded, Make};
-use super::index::{Code, Index, Scribe};
+use super::index::{Index, Scribe};
 use super::pending::Pending;
 use super::slab::{Keeper, Slot};
 use super::wheel::Wheel;
@@ -17,8 +17,6 @@ pub(super) struct State<K, F> {
     /// Made when the first entry with a deadline comes: a cache that never expires anything pays nothing for it.
     pub(super) wheel: Option<Box<Wheel>>,
     pub(super) pending: Pending<K, F>,
-    /// The bucket code of each slot's hash.
-    pub(super) codes: Column<Code>,
     /// The weights of the slots, where there is any but 1.
     pub(super) weights: Column<u64>,
     pub(super) weight: u64,
@@ -43,7 +41,6 @@ impl<K, F> State<K, F> {
             policy: Guarded::new(make, share),
             wheel: None,
             pending: Pending::new(),
-            codes: Column::new(),
             weights: Column::new(),
             weight: 0,
             share,
@@ -62,7 +59,7 @@ impl<K, F> State<K, F> {
 
     #[inline]
     pub(super) fn weight_of(&self, slot: Slot) -> u64 {
-        self.weights.get(slot.index()).copied().unwrap_or(1)
+        if self.weighs { self.weights.get(slot.index()).copied().unwrap_or(1) } else { 1 }
     }
 
     #[inline]
@@ -73,7 +70,7 @@ impl<K, F> State<K, F> {
             self.limbo = self.keeper.limbo() as u128;
         }
         if self.weighs {
-            self.weights.reach(slot.index(), &1);
+            self.weights.reach(slot.index(), 1);
             self.weights[slot] = weight;
         }
     }
@@ -83,17 +80,17 @@ impl<K, F> State<K, F> {
 pub(super) struct InIndex<'a> {
     pub(super) index: &'a Index,
     pub(super) scribe: &'a Scribe,
-    pub(super) codes: &'a Column<Code>,
+    pub(super) keeper: &'a Keeper,
 }
 
 impl Counts for InIndex<'_> {
     fn get(&self, slot: Slot) -> u8 {
-        let counter = self.index.counter(self.scribe, self.codes[slot], slot);
+        let counter = self.index.counter(self.scribe, self.keeper.code(slot), slot);
         counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
     fn set(&self, slot: Slot, count: u8) {
-        if let Some(counter) = self.index.counter(self.scribe, self.codes[slot], slot) {
+        if let Some(counter) = self.index.counter(self.scribe, self.keeper.code(slot), slot) {
             counter.store(count, Ordering::Relaxed);
         }
     }

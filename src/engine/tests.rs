@@ -1,15 +1,21 @@
 //! The engine as a whole: its parts stay in step, whatever is written, expires, or panics.
 
-use super::index::Code;
-use super::room::two_others;
+use super::code::Code;
+use super::slab::Keeper;
 use super::*;
 use crate::error::Reason;
+use crate::observe::Cause;
 use crate::policy::{EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random};
 use crate::policy::{Sieve, Slot, Victim};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::{Clock, ManualClock, NEVER, Timer};
 use proptest::prelude::*;
 use std::time::Duration;
+
+mod limbo;
+mod outgoing;
+mod policies;
+mod room;
 
 type Small = Engine<u64, u64, u32>;
 
@@ -104,7 +110,9 @@ fn read(engine: &Small, key: u64, now: u64) -> Option<u64> {
     let clock: Arc<dyn Clock> = Arc::new(clock);
     let pin = epoch::pin();
     let hash = crate::hash::mix(key);
-    let found = engine.read(pin.guard(), hash, &key, Timer(&clock), NEVER)?;
+    let found = engine.read(pin.guard(), hash, &key, |deadlines, slot| {
+        deadlines.outlive(slot, Timer(&clock), NEVER)
+    })?;
     Some(found.entry.value)
 }
 
@@ -243,245 +251,6 @@ fn a_heavy_update_takes_no_more_than_it_lacks() {
 }
 
 #[test]
-fn a_segment_below_its_share_takes_from_a_heavier_one() {
-    let engine = engine(4, 400, Lru::new);
-    let home = |key: u64| crate::hash::mix(key) >> 62;
-    let (mut crowd, mut few) = (0.., 0..);
-    let next = |segment: u64, of: &mut std::ops::RangeFrom<u64>| {
-        of.by_ref().find(|&key| home(key) == segment).unwrap()
-    };
-    for segment in [0, 1, 2] {
-        for _ in 0..if segment == 0 { 200 } else { 100 } {
-            put(&engine, next(segment, &mut crowd), 1, NEVER, 0);
-        }
-    }
-    assert_eq!(engine.budget.used(), 400);
-    for _ in 0..300 {
-        let (written, causes) = put(&engine, next(3, &mut few), 1, NEVER, 0);
-        assert!(matches!(written, Done::Stored(_)));
-        assert_eq!(causes, [Cause::Evicted]);
-    }
-    let weights: Vec<u64> = engine.stripes().map(Stripe::weight).collect();
-    assert!(weights[3] >= 75 && weights.iter().all(|&weight| weight > 30), "{weights:?}");
-    assert_valid(&engine);
-}
-
-const FOUR: usize = 4;
-
-/// Keys whose home, of four, is this one.
-fn keys_of(home: usize) -> impl Iterator<Item = u64> {
-    (0..100_000).filter(move |&key| crate::hash::mix(key) >> 62 == home as u64)
-}
-
-/// Whom a write of this key asks, the first time, the second, and so on.
-fn asked_by(key: u64, segments: usize) -> impl Iterator<Item = [usize; 2]> {
-    let hash = crate::hash::mix(key);
-    let home = usize::try_from(hash >> (64 - segments.ilog2())).unwrap();
-    (1..).map(move |asked| two_others(home, segments, crate::hash::mix(hash.wrapping_add(asked))))
-}
-
-/// A key of home 0 that asks 1 and 2 first, of four, and then 3 and another.
-fn asks_1_and_2_then_3() -> u64 {
-    let wanted = |&key: &u64| {
-        let mut asked = asked_by(key, FOUR);
-        let first = asked.next().unwrap();
-        matches!(first, [1, 2] | [2, 1]) && asked.next().unwrap().contains(&3)
-    };
-    keys_of(0).find(wanted).unwrap()
-}
-
-/// Four segments with these weights in each, oldest first. It is full.
-fn full(entries: [&[u64]; FOUR]) -> Small {
-    let capacity = entries.iter().flat_map(|weights| weights.iter()).sum();
-    let engine = engine(FOUR, capacity, Lru::new);
-    for (home, weights) in entries.into_iter().enumerate() {
-        for (key, &weight) in keys_of(home).skip(1000).zip(weights) {
-            put(&engine, key, weight, NEVER, 0);
-        }
-    }
-    engine
-}
-
-fn weights<const N: usize>(engine: &Small) -> [u64; N] {
-    let weights: Vec<_> = engine.stripes().map(Stripe::weight).collect();
-    weights.try_into().unwrap()
-}
-
-fn store(engine: &Small, key: u64, weight: u64) -> Vec<Cause> {
-    let (written, causes) = put(engine, key, weight, NEVER, 0);
-    assert!(matches!(written, Done::Stored(_)));
-    assert_valid(engine);
-    causes
-}
-
-#[test]
-fn the_heavier_of_two_others_gives_to_a_poor_home() {
-    let key = asks_1_and_2_then_3();
-    // The share is 20, and 14 at home are poor; 3 would give if it were asked.
-    let engine = full([&[2; 7], &[1; 16], &[1; 20], &[1; 30]]);
-    assert_eq!(store(&engine, key, 3), [Cause::Evicted; 3]);
-    assert_eq!(weights(&engine), [17, 16, 17, 30]);
-    let engine = full([&[2; 7], &[1; 20], &[1; 16], &[1; 30]]);
-    assert_eq!(store(&engine, key, 3), [Cause::Evicted; 3]);
-    assert_eq!(weights(&engine), [17, 17, 16, 30]);
-}
-
-#[test]
-fn a_home_with_three_quarters_of_its_share_helps_itself() {
-    let engine = full([&[1; 15], &[1; 20], &[1; 20], &[1; 25]]);
-    assert_eq!(store(&engine, asks_1_and_2_then_3(), 1), [Cause::Evicted]);
-    assert_eq!(weights(&engine), [15, 20, 20, 25]);
-}
-
-#[test]
-fn a_neighbour_gives_until_it_is_poor_itself() {
-    let key = asks_1_and_2_then_3();
-    // 16 is two more than poor: the third unit is 3's, the heavier of those that are asked next.
-    let engine = full([&[1; 14], &[1; 15], &[1; 16], &[1; 35]]);
-    assert_eq!(store(&engine, key, 3), [Cause::Evicted; 3]);
-    assert_eq!(weights(&engine), [17, 15, 14, 34]);
-    // Poor already: it gives nothing.
-    let engine = full([&[1; 14], &[1; 14], &[1; 14], &[1; 38]]);
-    assert_eq!(store(&engine, key, 3), [Cause::Evicted; 3]);
-    assert_eq!(weights(&engine), [17, 14, 14, 35]);
-}
-
-#[test]
-fn a_neighbour_gives_a_slice_at_most() {
-    // Nobody is poor but home, and 1 and 2 are asked first: a slice is theirs, the rest is 3's.
-    let key = asks_1_and_2_then_3();
-    let engine = full([&[], &[1; 200], &[1; 280], &[1; 320]]);
-    assert_eq!(store(&engine, key, 70), [Cause::Evicted; 70]);
-    assert_eq!(weights(&engine), [70, 200, 280 - SLICE as u64, 320 - 6]);
-}
-
-#[test]
-fn a_neighbour_gives_what_has_expired_first() {
-    let key = asks_1_and_2_then_3();
-    let engine = engine(FOUR, 80, Lru::new);
-    for (home, count) in [(1, 20), (2, 30), (3, 30)] {
-        for (i, key) in keys_of(home).skip(1000).take(count).enumerate() {
-            let live = if home < 3 && i >= 15 { 1 << 30 } else { NEVER };
-            put(&engine, key, 1, live, 0);
-        }
-    }
-    let (written, causes) = put(&engine, key, 4, NEVER, 1 << 40);
-    assert!(matches!(written, Done::Stored(_)));
-    assert_eq!(causes, [Cause::Expired; 15]);
-    assert_eq!(weights(&engine), [4, 20, 15, 30]);
-    assert_valid(&engine);
-}
-
-/// Of 64 segments all are poor but two: a rich one, which a write asks the `nth` time and not before, and a richer one, which
-/// it does not ask until then. What the two have left when the write is done.
-fn left_by_a_write_that_asks_the_rich(nth: usize) -> [u64; 2] {
-    let home = |key: u64| usize::try_from(crate::hash::mix(key) >> 58).unwrap();
-    let asked = |key, times| asked_by(key, 64).take(times).flatten().collect::<Vec<_>>();
-    let last = |key| asked_by(key, 64).nth(nth - 1).unwrap()[0];
-    let key = (0..100_000).find(|&key| !asked(key, nth - 1).contains(&last(key))).unwrap();
-    let others = (0..64).filter(|&at| at != home(key));
-    let (rich, asked) = (last(key), asked(key, nth));
-    let richer = others.into_iter().find(|at| !asked.contains(at)).unwrap();
-
-    let engine = engine(64, 640, Lru::new);
-    for (at, count) in [(rich, 31), (richer, 33)] {
-        for key in (0..100_000).filter(|&key| home(key) == at).take(count) {
-            put(&engine, key, 10, NEVER, 0);
-        }
-    }
-    assert_eq!(store(&engine, key, 7), [Cause::Evicted]);
-    let weights: [u64; 64] = weights(&engine);
-    assert_eq!(weights[home(key)], 7);
-    [weights[rich], weights[richer]]
-}
-
-#[test]
-fn a_write_asks_eight_times_and_then_everyone() {
-    assert_eq!(left_by_a_write_that_asks_the_rich(8), [300, 330]);
-    assert_eq!(left_by_a_write_that_asks_the_rich(9), [310, 320]);
-}
-
-#[test]
-fn a_neighbour_that_is_busy_is_passed_over() {
-    let key = asks_1_and_2_then_3();
-    let engine = full([&[1; 10], &[1; 20], &[1; 24], &[1; 26]]);
-    // Only a write that went to everyone, and so to 1, would read the clock. It would wait for 2: the clock lets 2 go.
-    let deadline = Deadline { hard: 1 << 30, idle: NEVER };
-    engine.stripe(1).unwrap().lock().reschedule(0, Slot::new(0), deadline, 0);
-    let (locked, wait) = std::sync::mpsc::channel();
-    let (held, hold) = std::sync::mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        let (engine, held) = (&engine, std::cell::Cell::new(Some(held)));
-        scope.spawn(move || {
-            let guard = engine.stripe(2).map(Stripe::lock);
-            locked.send(()).unwrap();
-            assert!(hold.recv().is_err(), "the other end is dropped");
-            drop(guard);
-        });
-        wait.recv().unwrap();
-        let clock = || {
-            drop(held.take());
-            0
-        };
-        let (written, causes) = put_by(engine, key, 3, NEVER, &clock);
-        assert!(held.take().is_some(), "2 is still held");
-        assert!(matches!(written, Done::Stored(_)));
-        assert_eq!(causes, [Cause::Evicted; 3]);
-    });
-    assert_eq!(weights(&engine), [13, 20, 24, 23]);
-    assert_valid(&engine);
-}
-
-#[test]
-fn a_home_gives_a_slice_and_the_heaviest_the_rest() {
-    let engine = full([&[1; 300], &[1; 200], &[1; 200], &[1; 250]]);
-    let key = keys_of(0).next().unwrap();
-    assert_eq!(store(&engine, key, 70), [Cause::Evicted; 70]);
-    assert_eq!(weights(&engine), [300 - SLICE as u64 + 70, 200, 200, 250 - 6]);
-}
-
-#[test]
-fn an_update_asks_others_if_its_policy_names_a_newcomer() {
-    /// It keeps what it has, even where nothing new comes.
-    struct Stubborn;
-    impl EvictionPolicy for Stubborn {
-        fn hears(&self) -> Hears {
-            Hears::Nothing
-        }
-        fn insert(&mut self, _: Slot, _: &Meta) {}
-        fn remove(&mut self, _: Slot, _: Cause) {}
-        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
-            Victim::Newcomer
-        }
-        fn len(&self) -> usize {
-            1
-        }
-        fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-            Box::new(std::iter::empty())
-        }
-        fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-            Box::new(std::iter::empty())
-        }
-    }
-    let made = AtomicU64::new(0);
-    let make: Make = Arc::new(move || match made.fetch_add(1, Ordering::Relaxed) {
-        0 => Box::new(Stubborn),
-        _ => Box::new(Lru::new()),
-    });
-    let engine: Small = Engine::new(2, 10, None, &make);
-    let keys_of = |home| (0..).filter(move |&key| crate::hash::mix(key) >> 63 == home);
-    let key = keys_of(0).next().unwrap();
-    put(&engine, key, 5, NEVER, 0);
-    keys_of(1).take(5).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
-    assert_eq!(store(&engine, key, 7), [Cause::Evicted, Cause::Evicted, Cause::Replaced]);
-    assert_eq!(weights(&engine), [7, 3]);
-    // A true newcomer is refused, though others could give.
-    let (written, causes) = put(&engine, keys_of(0).nth(1).unwrap(), 1, NEVER, 0);
-    assert_eq!(written, Done::Refused(Some(Reason::Full)));
-    assert_eq!(causes, []);
-}
-
-#[test]
 fn without_deadlines_no_clock_is_read() {
     let engine = engine(2, 10, Lru::new);
     let never = || panic!("no entry has a deadline");
@@ -566,150 +335,6 @@ fn what_has_expired_makes_room_before_what_lives() {
     }
 }
 
-/// A policy that panics when told to, and otherwise is LRU.
-struct Fragile {
-    inner: Lru,
-    calls: Arc<AtomicU64>,
-    fatal: u64,
-}
-
-impl Fragile {
-    fn count(&self) {
-        assert_ne!(self.calls.fetch_add(1, Ordering::Relaxed), self.fatal, "the policy breaks");
-    }
-}
-
-impl EvictionPolicy for Fragile {
-    fn hears(&self) -> Hears {
-        self.inner.hears()
-    }
-    fn insert(&mut self, slot: Slot, meta: &Meta) {
-        self.count();
-        self.inner.insert(slot, meta);
-    }
-    fn update(&mut self, slot: Slot, meta: &Meta) {
-        self.count();
-        self.inner.update(slot, meta);
-    }
-    fn hit(&mut self, slot: Slot) {
-        self.count();
-        self.inner.hit(slot);
-    }
-    fn remove(&mut self, slot: Slot, cause: Cause) {
-        self.count();
-        self.inner.remove(slot, cause);
-    }
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
-        self.count();
-        self.inner.victim(newcomer, hits)
-    }
-    fn len(&self) -> usize {
-        self.inner.len()
-    }
-    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        self.inner.coldest()
-    }
-    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        self.inner.hottest()
-    }
-}
-
-#[test]
-fn a_policy_that_panics_is_replaced_wherever_it_does() {
-    std::panic::set_hook(Box::new(|_| {}));
-    for fatal in 0..120 {
-        let calls = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&calls);
-        let engine = engine(1, 20, move || Fragile {
-            inner: Lru::new(),
-            calls: Arc::clone(&counter),
-            fatal,
-        });
-        for i in 0..60_u64 {
-            put(&engine, i % 30, i % 3 + 1, NEVER, 0);
-            read(&engine, i % 7, 0);
-            assert_valid(&engine);
-        }
-        let panics = engine.stripes().next().unwrap().lock().policy_panics();
-        assert_eq!(panics, u64::from(calls.load(Ordering::Relaxed) > fatal));
-    }
-    drop(std::panic::take_hook());
-}
-
-/// A policy that is broken from the start.
-struct Hopeless;
-
-impl EvictionPolicy for Hopeless {
-    fn hears(&self) -> Hears {
-        Hears::Nothing
-    }
-    fn insert(&mut self, _: Slot, _: &Meta) {
-        panic!("hopeless");
-    }
-    fn remove(&mut self, _: Slot, _: Cause) {}
-    fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
-        Victim::None
-    }
-    fn len(&self) -> usize {
-        0
-    }
-    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(std::iter::empty())
-    }
-    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(std::iter::empty())
-    }
-}
-
-#[test]
-fn a_policy_that_panics_twice_gives_way_to_lru() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let engine = engine(1, 3, || Hopeless);
-    for key in 0..3 {
-        put(&engine, key, 1, NEVER, 0);
-    }
-    read(&engine, 0, 0);
-    let (written, causes) = put(&engine, 3, 1, NEVER, 0);
-    drop(std::panic::take_hook());
-    assert!(matches!(written, Done::Stored(_)));
-    assert_eq!(causes, [Cause::Evicted]);
-    let one = crate::hash::mix(1);
-    assert!(engine.lock(one).find(one, &1).is_none(), "1 was the least recently used");
-    assert_valid(&engine);
-}
-
-#[test]
-fn a_policy_that_names_nonsense_is_not_believed() {
-    struct Wrong(bool);
-    impl EvictionPolicy for Wrong {
-        fn hears(&self) -> Hears {
-            Hears::Nothing
-        }
-        fn insert(&mut self, _: Slot, _: &Meta) {}
-        fn remove(&mut self, _: Slot, _: Cause) {}
-        fn victim(&mut self, _: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
-            if self.0 { Victim::Newcomer } else { Victim::Entry(Slot::new(77)) }
-        }
-        fn len(&self) -> usize {
-            0
-        }
-        fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-            Box::new(std::iter::empty())
-        }
-        fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-            Box::new(std::iter::empty())
-        }
-    }
-    for newcomer in [false, true] {
-        let engine = engine(1, 1, move || Wrong(newcomer));
-        put(&engine, 0, 1, NEVER, 0);
-        let (written, _) = put(&engine, 1, 1, NEVER, 0);
-        assert_eq!(written, Done::Refused(Some(Reason::Full)));
-        assert!(!engine.set_capacity(0, &|| 0, &mut Outgoing::new(false)), "it gives nothing up");
-        assert_eq!((engine.budget.capacity(), engine.budget.used()), (1, 1));
-    }
-}
-
 #[test]
 fn conditions_are_judged_where_the_write_happens() {
     let engine = engine(1, 10, Lru::new);
@@ -760,232 +385,6 @@ fn a_thread_has_one_turn() {
     assert!(engine.turn(0).is_some());
 }
 
-/// Deletes keys while this thread is pinned, so that nothing leaves limbo: when a grace period is wanted, and how much.
-fn grace_wanted(engine: &Small, keys: std::ops::Range<u64>) -> Vec<(u64, Grace)> {
-    let mut wanted = Vec::new();
-    for key in keys {
-        let mut out = Outgoing::new(false);
-        delete_by(engine, key, &mut out);
-        if out.grace != Grace::No {
-            wanted.push((key + 1, out.grace));
-        }
-        engine.have_grace(&mut out);
-    }
-    wanted
-}
-
-fn limbo(engine: &Small) -> (usize, u64) {
-    engine.stripes().next().unwrap().lock().limbo()
-}
-
-/// Until nobody is pinned that could see what has been retired so far.
-fn until_all_is_safe(engine: &Small) {
-    let stripe = engine.stripes().next().unwrap();
-    stripe.lock().seal();
-    let tag = epoch::domain().seal();
-    let graces = (0..1_000_000).map(|_| epoch::domain().grace(Grace::Wait));
-    assert!(graces.into_iter().any(|()| stripe.safe() > tag), "nothing is ever safe");
-}
-
-/// The same, and until nothing is left of outgrown tables, which ask for grace periods of their own.
-fn until_all_is_tidy(engine: &Small) {
-    let stripe = engine.stripes().next().unwrap();
-    for _ in 0..1_000 {
-        stripe.lock().tidy(&mut Outgoing::new(false));
-        until_all_is_safe(engine);
-        if !stripe.lock().state.scribe.has_scrap() {
-            return;
-        }
-    }
-    panic!("there is always something left");
-}
-
-/// At half of 1,024 it is asked for, and at each eighth from there; at all of it it is waited for, and then at each quarter.
-#[test]
-fn a_grace_period_is_wanted_as_limbo_fills() {
-    use Grace::{Try, Wait};
-
-    let engine = engine(1, 5_000, Lru::new);
-    (0..3_000).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
-    until_all_is_tidy(&engine);
-    let pin = epoch::pin();
-    let wanted = grace_wanted(&engine, 0..1_600);
-    let tries = [512, 640, 768, 896].map(|at| (at, Try));
-    let waits = [1_024, 1_280, 1_536].map(|at| (at, Wait));
-    assert_eq!(wanted, [&tries[..], &waits[..]].concat());
-    assert_eq!(limbo(&engine), (1_600, 1_600));
-    drop(pin);
-
-    // A write takes out 64 where limbo is too full, else 16, and wants nothing more while there is some to take. A grace period
-    // that was waited for is followed by as much.
-    until_all_is_safe(&engine);
-    assert_eq!(grace_wanted(&engine, 1_600..1_601), [(1_601, Wait)]);
-    assert_eq!(limbo(&engine), (1_601 - 2 * SLICE, 1_601 - 2 * SLICE as u64));
-    for key in 1_601..1_660 {
-        let before = limbo(&engine).0;
-        let pin = epoch::pin();
-        let mut out = Outgoing::new(false);
-        delete_by(&engine, key, &mut out);
-        drop(pin);
-        let taken = before + 1 - limbo(&engine).0;
-        assert_eq!(taken, if before + 1 >= 1_040 { SLICE } else { IN_PASSING }, "of {before}");
-        assert_eq!(out.grace, if limbo(&engine).0 >= 1_024 { Wait } else { Grace::No });
-    }
-}
-
-/// 2 % of the residents, if that is more than 1,024; and of their weight.
-#[test]
-fn limbo_may_grow_with_the_cache() {
-    let engine = engine(1, 200_000, Fifo::new);
-    (0..100_000).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
-    until_all_is_tidy(&engine);
-    let pin = epoch::pin();
-    // With 99,000 left, 1,980 is full.
-    let wanted = grace_wanted(&engine, 0..2_100);
-    let first = wanted[0];
-    assert!((960..=1_024).contains(&first.0) && first.1 == Grace::Try, "{wanted:?}");
-    let full = wanted.iter().find(|(_, grace)| *grace == Grace::Wait).unwrap();
-    assert!((1_920..=2_048).contains(&full.0), "{wanted:?}");
-    drop(pin);
-}
-
-#[test]
-fn a_grace_period_is_wanted_as_limbo_fills_by_weight() {
-    use Grace::{Try, Wait};
-
-    let engine = engine(1, 100_000, Lru::new);
-    (0..1_000).for_each(|key| drop(put(&engine, key, 10, NEVER, 0)));
-    until_all_is_tidy(&engine);
-    let pin = epoch::pin();
-    // 2,000 may be there.
-    let wanted = grace_wanted(&engine, 0..310);
-    let tries = [100, 125, 150, 175].map(|at| (at, Try));
-    let waits = [200, 250, 300].map(|at| (at, Wait));
-    assert_eq!(wanted, [&tries[..], &waits[..]].concat());
-    assert_eq!(limbo(&engine), (310, 3_100));
-    drop(pin);
-    until_all_is_safe(&engine);
-    let mut out = Outgoing::new(false);
-    let mut slices = 0;
-    while engine.stripes().next().unwrap().lock().reclaim_slice(&mut out) {
-        slices += 1;
-    }
-    assert_eq!(slices, 310 / SLICE);
-    assert_eq!(limbo(&engine), (0, 0));
-}
-
-/// FIFO that hears of hits by counters, and of misses; it writes down what it sees.
-struct Witness {
-    inner: Fifo,
-    seen: Arc<crate::sync::Mutex<Vec<String>>>,
-    /// Panics at this miss.
-    fatal: u64,
-}
-
-impl EvictionPolicy for Witness {
-    fn hears(&self) -> Hears {
-        Hears::Counter(2)
-    }
-    fn resize(&mut self, share: u64) {
-        self.seen.lock().push(format!("share {share}"));
-    }
-    fn insert(&mut self, slot: Slot, meta: &Meta) {
-        self.inner.insert(slot, meta);
-    }
-    fn reschedule(&mut self, _: Slot, meta: &Meta) {
-        self.seen.lock().push(format!("deadline {}", meta.deadline));
-    }
-    fn miss(&mut self, hash: u64) {
-        assert_ne!(hash, self.fatal, "the policy breaks");
-        self.seen.lock().push(format!("miss {hash}"));
-    }
-    fn remove(&mut self, slot: Slot, cause: Cause) {
-        self.inner.remove(slot, cause);
-    }
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
-        let counts: Vec<_> = self.inner.coldest().map(|slot| hits.get(slot)).collect();
-        self.seen.lock().push(format!("counts {counts:?}"));
-        self.inner.victim(newcomer, hits)
-    }
-    fn len(&self) -> usize {
-        self.inner.len()
-    }
-    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        self.inner.coldest()
-    }
-    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        self.inner.hottest()
-    }
-}
-
-/// An engine with a witness in each segment, and what they have seen since that was asked last.
-fn witnessed(segments: usize, capacity: u64, fatal: u64) -> (Small, impl Fn() -> Vec<String>) {
-    let seen = Arc::new(crate::sync::Mutex::new(Vec::new()));
-    let book = Arc::clone(&seen);
-    let make = move || Witness { inner: Fifo::new(), seen: Arc::clone(&book), fatal };
-    (engine(segments, capacity, make), move || std::mem::take(&mut *seen.lock()))
-}
-
-#[test]
-fn a_policy_hears_of_all_that_it_asked_for() {
-    let (engine, seen) = witnessed(1, 5, 1);
-    assert_eq!(seen(), ["share 5"]);
-    (0..5).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
-    for key in 1..5 {
-        (1..key).for_each(|_| assert_eq!(read(&engine, key, 0), Some(1)));
-    }
-    put(&engine, 5, 1, NEVER, 0);
-    assert_eq!(seen(), ["counts [0, 0, 1, 2, 2]"], "a counter stops at 2");
-    assert_eq!(read(&engine, 0, 0), None);
-    assert_eq!(seen(), [format!("miss {}", crate::hash::mix(0))]);
-    let hash = crate::hash::mix(5);
-    let mut segment = engine.lock(hash);
-    let slot = segment.find(hash, &5).unwrap();
-    segment.reschedule(hash, slot, Deadline { hard: 9 << 30, idle: 7 << 30 }, 1);
-    drop(segment);
-    assert_eq!(seen(), [format!("deadline {}", 7_u64 << 30)]);
-    assert_eq!(engine.lock(hash).find_live(hash, &5, 7 << 30), None);
-    assert!(engine.set_capacity(8, &|| 0, &mut Outgoing::new(false)));
-    assert_eq!(seen(), ["share 8"]);
-    let stripe = engine.stripes().next().unwrap();
-    let segment = stripe.lock();
-    assert_eq!((segment.state.share, segment.policy_panics()), (8, 0));
-}
-
-#[test]
-fn a_fresh_policy_is_shown_what_has_weight() {
-    let fatal = crate::hash::mix(100);
-    let (engine, _) = witnessed(1, 10, fatal);
-    (0..10).for_each(|key| drop(put(&engine, key, key % 3, NEVER, 0)));
-    assert_valid(&engine);
-    std::panic::set_hook(Box::new(|_| {}));
-    assert_eq!(read(&engine, 100, 0), None);
-    drop(std::panic::take_hook());
-    assert_eq!(engine.stripes().next().unwrap().lock().policy_panics(), 1);
-    assert_valid(&engine);
-}
-
-/// More hits than the ring takes, on entries with weights, one of which has none.
-#[test]
-fn with_one_thread_no_hit_is_lost() {
-    for weight in [1, 2] {
-        let engine = engine(1, 200 * weight, Lru::new);
-        (0..200).for_each(|key| drop(put(&engine, key, weight, NEVER, 0)));
-        put(&engine, 1_000, 0, NEVER, 0);
-        for key in (0..200).rev() {
-            assert_eq!(read(&engine, key, 0), Some(weight));
-            assert_eq!(read(&engine, 1_000, 0), Some(0));
-        }
-        for key in 0..200 {
-            put(&engine, 300 + key, weight, NEVER, 0);
-            assert_eq!(engine.lock(0).len(), 201);
-            let hash = crate::hash::mix(199 - key);
-            assert_eq!(engine.lock(hash).find(hash, &(199 - key)), None, "{key} of {weight}");
-        }
-        assert_valid(&engine);
-    }
-}
-
 /// Looks for 3. Without the lock it always comes too late: what it looks at has been moved.
 struct TooLate<'a>(&'a Small);
 
@@ -1020,7 +419,9 @@ fn who_cannot_prove_a_miss_asks_under_the_lock() {
     (0..12).for_each(|key| put_at_0(&engine, key));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
     let pin = epoch::pin();
-    let found = engine.read(pin.guard(), 0, &TooLate(&engine), Timer(&clock), NEVER);
+    let found = engine.read(pin.guard(), 0, &TooLate(&engine), |deadlines, slot| {
+        deadlines.outlive(slot, Timer(&clock), NEVER)
+    });
     assert_eq!(found.map(|found| found.entry.value), Some(3));
 }
 
@@ -1028,78 +429,13 @@ fn who_cannot_prove_a_miss_asks_under_the_lock() {
 fn where_no_slot_is_left_a_newcomer_is_refused() {
     let engine = engine(1, 100, Lru::new);
     put(&engine, 0, 1, NEVER, 0);
-    let was = engine.lock(0).state.keeper.set_end(Slot::MAX);
+    let was = engine.lock(0).state.keeper.set_end(Keeper::MOST);
     let (written, causes) = put(&engine, 1, 1, NEVER, 0);
     engine.lock(0).state.keeper.set_end(was);
     assert_eq!(written, Done::Refused(Some(Reason::Full)));
     assert_eq!(causes, []);
     assert!(matches!(put(&engine, 1, 1, NEVER, 0).0, Done::Stored(None)));
     assert_valid(&engine);
-}
-
-#[test]
-fn what_left_is_counted_by_its_cause() {
-    for shown in [false, true] {
-        let engine = engine(1, 10, Fifo::new);
-        [0, 1].map(|key| put(&engine, key, 1, 1 << 30, 0));
-        [2, 3].map(|key| put(&engine, key, 3, NEVER, 0));
-        let mut out = Outgoing::new(shown);
-        assert!(out.is_quiet());
-        let later = || 1 << 40;
-        // Two expire and two are evicted; the next replaces, and the last evicts.
-        for (key, weight) in [(9, 8), (9, 8), (10, 3)] {
-            let write = Write { weight, ..write_of(key, key, When::Always) };
-            engine.write(write, &later, &mut out);
-            engine.give_back(&mut out);
-        }
-        assert!(!out.is_quiet());
-        let mut counts = [0; Cause::ALL.len()];
-        out.take_counts(|cause, count| counts[cause as usize] += count);
-        let expected = [(Cause::Expired, 2), (Cause::Evicted, 3), (Cause::Replaced, 1)];
-        for cause in Cause::ALL {
-            let count = expected.iter().find(|it| it.0 == cause).map_or(0, |it| it.1);
-            assert_eq!(counts[cause as usize], count, "{cause:?}");
-        }
-        assert_eq!((out.take_evicted_weight(), out.take_evicted_weight()), (14, 0));
-        out.take_counts(|cause, count| assert_eq!(count, 0, "{cause:?} was told"));
-        let left = causes(&engine, &mut out);
-        use Cause::{Evicted, Expired, Replaced};
-        let order = [Expired, Expired, Evicted, Evicted, Replaced, Evicted];
-        assert_eq!(left, if shown { &order[..] } else { &[] });
-        assert_valid(&engine);
-    }
-}
-
-#[test]
-fn there_is_something_to_deliver_if_anything_is_to_be_done() {
-    let quiet = |stir: &dyn Fn(&mut Outgoing<u64, Box<u64>, u32>)| {
-        let mut out = Outgoing::new(false);
-        stir(&mut out);
-        out.is_quiet()
-    };
-    assert!(quiet(&|_| ()));
-    assert!(!quiet(&|out| out.loads.push((1, 2))));
-    assert!(!quiet(&|out| out.want(Grace::Try, 0)));
-    assert!(!quiet(&|out| out.dead(Entry { key: 1, value: Box::new(1) })));
-}
-
-#[test]
-fn who_waits_for_a_grace_period_is_named_once() {
-    let mut out = Outgoing::<u64, u64, u32>::new(false);
-    out.want(Grace::Try, 3);
-    assert_eq!((out.grace, &out.full[..]), (Grace::Try, &[][..]));
-    [5, 5, 6, 6].map(|stripe| out.want(Grace::Wait, stripe));
-    out.want(Grace::Try, 7);
-    assert_eq!((out.grace, &out.full[..]), (Grace::Wait, &[5, 6][..]));
-}
-
-/// What has left is dropped outside the lock, with what dropping it calls.
-#[test]
-fn what_is_dead_is_handed_over() {
-    let mut out = Outgoing::<u64, Box<u64>, u32>::new(false);
-    out.dead(Entry { key: 1, value: Box::new(7) });
-    assert!(out.take_dead().iter().map(|entry| *entry.value).eq([7]));
-    assert!(out.take_dead().is_empty());
 }
 
 #[test]

@@ -247,7 +247,7 @@ impl Wheel {
         }
         self.buckets[bucket].push_front(&mut self.links, slot);
         self.occupied[level] |= 1 << digit;
-        self.places.reach(slot.index(), &Place::NONE);
+        self.places.reach(slot.index(), Place::NONE);
         self.places[slot] = Place::new(tick, bucket);
         self.len += 1;
     }

@@ -74,6 +74,7 @@ use std::fmt;
 type At = Slot;
 
 /// All the entries that were used `count` times.
+#[derive(Clone, Copy)]
 struct Bucket {
     count: u64,
     entries: List,
@@ -202,7 +203,7 @@ impl EvictionPolicy for Lfu {
             Some(first) if self.buckets[first].count == 1 => first,
             _ => self.open(1, None),
         };
-        self.home.reach(slot.index(), &Slot::NONE);
+        self.home.reach(slot.index(), Slot::NONE);
         self.enter(first, slot);
         self.len += 1;
     }
@@ -218,7 +219,7 @@ impl EvictionPolicy for Lfu {
     fn relocate(&mut self, from: Slot, to: Slot, _: &Meta) {
         let here = self.home[from];
         self.buckets[here].entries.replace(&mut self.links, from, to);
-        self.home.reach(to.index(), &Slot::NONE);
+        self.home.reach(to.index(), Slot::NONE);
         self.home[to] = here;
     }
 

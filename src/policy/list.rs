@@ -72,7 +72,7 @@ impl List {
 
     /// Puts `slot`, which is on no list, at the front.
     pub(crate) fn push_front(&mut self, links: &mut Links, slot: Slot) {
-        links.column.reach(slot.index(), &LOOSE);
+        links.column.reach(slot.index(), LOOSE);
         links.column[slot] = Link { prev: Slot::NONE, next: self.head };
         match self.head.some() {
             Some(head) => links.column[head].prev = slot,
@@ -84,7 +84,7 @@ impl List {
 
     /// Puts `slot`, which is on no list, next to `before`, which is on this one, on its back side.
     pub(crate) fn push_after(&mut self, links: &mut Links, before: Slot, slot: Slot) {
-        links.column.reach(slot.index(), &LOOSE);
+        links.column.reach(slot.index(), LOOSE);
         let next = links.column[before].next;
         links.column[slot] = Link { prev: before, next };
         links.column[before].next = slot;
@@ -122,7 +122,7 @@ impl List {
 
     /// Takes `from`, which is on this list, off it, and puts `to`, which is on no list, in its place.
     pub(crate) fn replace(&mut self, links: &mut Links, from: Slot, to: Slot) {
-        links.column.reach(to.index(), &LOOSE);
+        links.column.reach(to.index(), LOOSE);
         let link = std::mem::replace(&mut links.column[from], LOOSE);
         links.column[to] = link;
         match link.prev.some() {

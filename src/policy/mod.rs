@@ -157,7 +157,7 @@ impl<'a> HitCounters<'a> {
     pub fn set(&mut self, slot: Slot, count: u8) {
         match &mut self.kept {
             Kept::Here(counts) => {
-                counts.reach(slot.index(), &0);
+                counts.reach(slot.index(), 0);
                 counts[slot] = count;
             }
             Kept::Elsewhere(counts) => counts.set(slot, count),

@@ -133,7 +133,7 @@ impl EvictionPolicy for Random {
     }
 
     fn insert(&mut self, slot: Slot, _: &Meta) {
-        self.place.reach(slot.index(), &Place::NONE);
+        self.place.reach(slot.index(), Place::NONE);
         self.place[slot] = Place::new(self.dense.len());
         self.dense.push(slot);
         self.generator.next();
@@ -143,7 +143,7 @@ impl EvictionPolicy for Random {
         // Nobody comes or leaves: the generator stands still.
         let place = self.place[from];
         self.dense[place] = to;
-        self.place.reach(to.index(), &Place::NONE);
+        self.place.reach(to.index(), Place::NONE);
         self.place[to] = place;
     }
 

@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "a reader follows a slot without a lock")]
 
+use crate::engine::code::Code;
 use crate::engine::epoch::Guard;
 use crate::engine::slab::{Found, Slab, Slot};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
@@ -161,30 +162,6 @@ const fn matches_by_words(tags: u64, tag: u8) -> u32 {
     ((equal >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
 }
 
-/// What the index uses of a hash: 32 bits. The top ones choose the bucket, the low 8 tell neighbours apart; the segment was
-/// chosen by others. With more than 2^24 buckets the two begin to overlap, and tags to tell less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Code(u32);
-
-impl Code {
-    #[expect(clippy::cast_possible_truncation, reason = "these bits are wanted")]
-    #[inline]
-    pub(crate) const fn new(hash: u64) -> Self {
-        Self((hash >> 16) as u32)
-    }
-
-    pub(crate) const fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// Never 0, which means empty.
-    #[inline]
-    pub(super) const fn tag(self) -> u8 {
-        let tag = self.0.to_le_bytes()[0];
-        if tag == 0 { 1 } else { tag }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,12 +179,5 @@ mod tests {
                 assert_eq!(matches_by_words(tags, tag), mask, "{tag} in {bytes:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_code_is_the_middle_of_a_hash_and_its_low_byte_the_tag() {
-        let code = Code::new(0x1122_3344_5566_7788);
-        assert_eq!((code.bits(), code.tag()), (0x3344_5566, 0x66));
-        assert_eq!(Code::new(0xff00_ffff).tag(), 1, "0 means empty");
     }
 }

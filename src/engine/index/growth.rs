@@ -17,9 +17,12 @@ const MOVES: usize = 4;
 /// Entries a home, on average, at which a table grows, and those it is made for. At 6.5 one entry in 20 is in the overflow.
 const CROWDED: usize = 7;
 const SPARSE: usize = 2;
+/// Homes that a table has at least once it shrinks.
+pub(super) const SMALLEST: usize = 4;
 
 impl Index {
     /// The newest table, where `code`'s home is at home now.
+    #[inline]
     pub(super) fn settle<'s>(
         &'s self,
         scribe: &mut Scribe,
@@ -60,18 +63,35 @@ impl Index {
     }
 
     /// A step of growing or shrinking, or the beginning of it.
+    #[inline]
     pub(super) fn work(&self, scribe: &mut Scribe, code_of: &impl Fn(Slot) -> Code) {
         // SAFETY: as in `settle`.
         let older = unsafe { &*self.table.load(Ordering::Acquire) };
-        let Some(newer) = self.newer(older) else {
-            if let Some(size) = scribe.better_size(older.size) {
-                // The free buckets are the older table's: there is no more use for them.
-                (scribe.moved, scribe.overflowed) = (0, 0);
-                scribe.free.clear();
-                older.next.store(Box::into_raw(Box::new(Table::new(size))), Ordering::Release);
-            }
-            return;
-        };
+        match self.newer(older) {
+            Some(newer) => self.go_on(scribe, older, newer, code_of),
+            None if scribe.is_fit() => {}
+            None => Self::begin(scribe, older),
+        }
+    }
+
+    #[cold]
+    fn begin(scribe: &mut Scribe, older: &Table) {
+        let size = scribe.better_size(older.size);
+        // The free buckets are the older table's: there is no more use for them.
+        (scribe.moved, scribe.overflowed) = (0, 0);
+        scribe.free.clear();
+        scribe.fit(size);
+        older.next.store(Box::into_raw(Box::new(Table::new(size))), Ordering::Release);
+    }
+
+    #[inline(never)]
+    fn go_on(
+        &self,
+        scribe: &mut Scribe,
+        older: &Table,
+        newer: &Table,
+        code_of: &impl Fn(Slot) -> Code,
+    ) {
         for _ in 0..MOVES {
             if scribe.moved < older.size {
                 self.migrate(scribe, older, newer, scribe.moved, code_of);
@@ -92,17 +112,28 @@ impl Scribe {
         self.len
     }
 
-    /// Another number of homes, if this one does not suit.
-    fn better_size(&self, size: usize) -> Option<usize> {
-        if self.len > size * CROWDED {
-            // Halves of the target on the way to it, so that it is met exactly; beyond it, a quarter more at a time.
-            let halves = (0..usize::BITS).map(|halves| self.target.div_ceil(1 << halves));
-            let next = halves.take_while(|&half| half > size).last();
-            let beyond = if self.target == 0 { size * 2 } else { size + size.div_ceil(4) };
-            return Some(next.unwrap_or(beyond));
+    /// The newest table has this many homes.
+    pub(super) fn fit(&mut self, size: usize) {
+        self.most = size * CROWDED;
+        self.least = if size > SMALLEST { size * SPARSE } else { 0 };
+    }
+
+    /// True if the number of homes suits that of the entries.
+    #[inline]
+    fn is_fit(&self) -> bool {
+        (self.least..=self.most).contains(&self.len)
+    }
+
+    /// A number of homes that suits better.
+    fn better_size(&self, size: usize) -> usize {
+        if self.len < self.least {
+            return size.div_ceil(2);
         }
-        let fewer = size.div_ceil(2);
-        (size > 4 && self.len < size * SPARSE).then_some(fewer)
+        // Halves of the target on the way to it, so that it is met exactly; beyond it, a quarter more at a time.
+        let halves = (0..usize::BITS).map(|halves| self.target.div_ceil(1 << halves));
+        let next = halves.take_while(|&half| half > size).last();
+        let beyond = if self.target == 0 { size * 2 } else { size + size.div_ceil(4) };
+        next.unwrap_or(beyond)
     }
 
     /// True if a table waits for a grace period.
@@ -153,7 +184,11 @@ mod tests {
 
     #[test]
     fn a_table_that_is_crowded_grows_and_one_that_is_sparse_shrinks() {
-        let better = |expected, len, size| scribe(expected, len).better_size(size);
+        let better = |expected, len, size| {
+            let mut scribe = scribe(expected, len);
+            scribe.fit(size);
+            (!scribe.is_fit()).then(|| scribe.better_size(size))
+        };
         assert_eq!(better(None, 70, 10), None);
         assert_eq!(better(None, 71, 10), Some(20));
         assert_eq!(better(None, 20, 10), None);

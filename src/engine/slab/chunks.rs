@@ -90,6 +90,7 @@ impl<T> Chunks<T> {
     }
 
     /// Makes the chunk of `index`, of elements that `make` gives, if it is not there.
+    #[inline]
     pub(crate) fn reach(&self, index: usize, make: impl Fn() -> T) -> &T {
         if let Some(there) = self.get(index) {
             return there;
