@@ -327,6 +327,7 @@ fn who_does_not_say_otherwise_hears_of_misses() {
         assert!(!Box::new(policy).hears_misses(), "a box says what is in it");
     }
     assert!(Clock::default().hears_misses());
+    assert!(Box::new(Clock::default()).hears_misses());
 }
 
 #[test]
