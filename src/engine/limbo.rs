@@ -72,7 +72,7 @@ impl<K, V, F> Segment<'_, K, V, F> {
             out.want(Grace::Wait, self.stripe.number);
         } else {
             out.want(Grace::Try, self.stripe.number);
-            self.state.ask = fill + FULL / 8;
+            self.state.ask = (fill + FULL / 8).min(FULL);
         }
     }
 

@@ -426,14 +426,16 @@ fn who_cannot_prove_a_miss_asks_under_the_lock() {
 }
 
 #[test]
-fn where_no_slot_is_left_a_newcomer_is_refused() {
+fn where_no_slot_is_left_a_write_is_refused() {
     let engine = engine(1, 100, Lru::new);
     put(&engine, 0, 1, NEVER, 0);
     let was = engine.lock(0).state.keeper.set_end(Keeper::MOST);
-    let (written, causes) = put(&engine, 1, 1, NEVER, 0);
+    let (newcomer, causes) = put(&engine, 1, 1, NEVER, 0);
+    assert_eq!((newcomer, causes), (Done::Refused(Some(Reason::Full)), vec![]));
+    // A new value needs a slot of its own. What it was to replace is out of date.
+    let (update, causes) = put(&engine, 0, 1, NEVER, 0);
+    assert_eq!((update, causes), (Done::Refused(Some(Reason::Full)), vec![Cause::Deleted]));
     engine.lock(0).state.keeper.set_end(was);
-    assert_eq!(written, Done::Refused(Some(Reason::Full)));
-    assert_eq!(causes, []);
     assert!(matches!(put(&engine, 1, 1, NEVER, 0).0, Done::Stored(None)));
     assert_valid(&engine);
 }

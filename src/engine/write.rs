@@ -303,7 +303,7 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
         out: &mut Outgoing<K, V, F>,
     ) -> Room {
         let too_heavy = self.weight > self.engine.budget.capacity();
-        if too_heavy || (live.is_none() && segment.is_full()) {
+        if too_heavy || segment.is_full() {
             return Room::Refused;
         }
         let was = live.map_or(0, |slot| segment.weight_of(slot));

@@ -55,6 +55,25 @@ fn every_policy_obeys_the_laws() {
     obeys_boxed_or_not(Clock::default, true);
 }
 
+/// A miss that is heard of takes the lock: it is not asked for where nothing comes of it.
+#[test]
+fn who_does_not_say_otherwise_hears_of_misses() {
+    let ours: [Box<dyn EvictionPolicy>; 6] = [
+        Box::new(Lru::new()),
+        Box::new(Lfu::new()),
+        Box::new(Fifo::new()),
+        Box::new(Random::seeded(9)),
+        Box::new(NoEviction::new()),
+        Box::new(Sieve::new()),
+    ];
+    for policy in ours {
+        assert!(!policy.hears_misses());
+        assert!(!Box::new(policy).hears_misses(), "a box says what is in it");
+    }
+    assert!(Clock::default().hears_misses());
+    assert!(Box::new(Clock::default()).hears_misses());
+}
+
 #[test]
 fn an_entry_hit_once_gets_a_second_chance_from_a_clock() {
     let mut segment = Segment::new(Clock::default());
