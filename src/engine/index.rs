@@ -37,7 +37,7 @@
 //! |---|---|
 //! | `find` | two cache lines for a hit at home, and one for each bucket of overflow |
 //! | `insert`, `replace`, `remove` | O(1) expected, O(n / 8) if n hashes are equal |
-//! | growth, shrinking | four buckets moved an insert or a removal; tables come and go in chunks of 64 KiB |
+//! | growth, shrinking | one home moved an insert or a removal; tables come and go in chunks of 64 KiB |
 //! | memory | 64 bytes a bucket, of about 6.5 entries; with overflow, 12 bytes an entry |
 //!
 //! Sources: the tagged bucket is that of *`MemC3`* (Fan, Andersen, Kaminsky, 2013) and *CLHT* (David, Guerraoui, Trigonakis,

@@ -293,6 +293,7 @@ fn loom_a_key_is_found_while_it_moves_and_then_migrates() {
         assert_eq!(writer.homes(), 4);
         writer.insert(28);
         writer.remove(2);
+        writer.remove(3);
     };
     against_a_reader(lopsided, 0..28, 27, write, there);
 }
