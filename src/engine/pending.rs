@@ -184,6 +184,24 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_taken_by_hash_and_key() {
+        let (mut pending, mut out) = marks();
+        for (hash, key, load) in [(7, "a", 1), (7, "b", 2), (8, "c", 3), (8, "d", 4)] {
+            pending.add_load(hash, key, load);
+        }
+        for (hash, key) in [(8, "a"), (8, "b"), (7, "c"), (7, "d"), (9, "b")] {
+            pending.fence(hash, &key, &mut out);
+        }
+        assert_eq!(out.take_loads().count(), 0);
+        for (hash, key, load) in [(7, "b", 2), (8, "d", 4), (8, "c", 3), (7, "a", 1)] {
+            assert!(pending.has_load(hash, &load));
+            pending.fence(hash, &key, &mut out);
+            assert!(out.take_loads().eq([(key, load)]));
+        }
+        assert!(pending.is_empty());
+    }
+
+    #[test]
     fn a_computation_is_disturbed_by_its_own_thread_alone() {
         let (mut pending, mut out) = marks();
         let (mine, theirs) = (Arc::new("a"), Arc::new("a"));

@@ -225,6 +225,14 @@ fn a_policy_hears_of_all_that_it_asked_for() {
 }
 
 #[test]
+fn each_policy_hears_of_its_share() {
+    let (engine, seen) = witnessed(4, 100, 1);
+    assert_eq!(seen(), ["share 25"; 4]);
+    assert!(engine.set_capacity(40, &|| 0, &mut Outgoing::new(false)));
+    assert_eq!(seen(), ["share 10"; 4]);
+}
+
+#[test]
 fn a_fresh_policy_is_shown_what_has_weight() {
     let fatal = crate::hash::mix(100);
     let (engine, _) = witnessed(1, 10, fatal);
