@@ -409,6 +409,11 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_prints_its_number() {
+        assert_eq!(format!("{:?} {:?}", Slot::new(7), Slot::NONE), "Slot(7) Slot(none)");
+    }
+
+    #[test]
     fn the_picture_above() {
         let mut world = World::new(12);
         world.seal();
