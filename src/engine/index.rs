@@ -37,7 +37,7 @@
 //! |---|---|
 //! | `find` | two cache lines for a hit at home, and one for each bucket of overflow |
 //! | `insert`, `replace`, `remove` | O(1) expected, O(n / 8) if n hashes are equal |
-//! | growth, shrinking | one home moved an insert or a removal; tables come and go in chunks of 64 KiB |
+//! | growth, shrinking | one home moved an insert or a removal; tables come and go in chunks of 16 KiB |
 //! | memory | 64 bytes a bucket, of about 6.5 entries; with overflow, 12 bytes an entry |
 //!
 //! Sources: the tagged bucket is that of *`MemC3`* (Fan, Andersen, Kaminsky, 2013) and *CLHT* (David, Guerraoui, Trigonakis,
@@ -64,6 +64,9 @@ pub(crate) use bucket::{Counter, Hit};
 /// Failed proofs of a miss, after which a reader takes the lock.
 const PROOFS: usize = if cfg!(cachette_loom) { 2 } else { 32 };
 
+/// Homes a chunk, at most: 16 KiB. Whoever inserts first into a chunk of a new table pays for making it.
+const CHUNK: usize = 256;
+
 struct Table {
     /// How many homes there are.
     size: usize,
@@ -75,7 +78,7 @@ struct Table {
 
 impl Table {
     fn new(size: usize) -> Self {
-        let shift = chunk_shift(size_of::<Bucket>(), size);
+        let shift = chunk_shift(size_of::<Bucket>(), size).min(CHUNK.trailing_zeros());
         Self {
             size,
             homes: Chunks::new(shift),
