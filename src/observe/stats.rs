@@ -192,8 +192,8 @@ type Sums = [u64; Tally::COUNT];
 struct Counts(CachePadded<[AtomicU64; Tally::COUNT]>);
 
 impl Counts {
-    const fn new() -> Self {
-        Self(CachePadded::new([const { AtomicU64::new(0) }; Tally::COUNT]))
+    fn new() -> Self {
+        Self(CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0))))
     }
 
     /// For the cell's only writer.
@@ -282,7 +282,7 @@ impl Recorder {
     #[inline]
     pub(crate) fn add(&self, tally: Tally, n: u64) {
         match LAST.get() {
-            (id, cell) if id == self.id => cell.add(tally, n),
+            Some((id, cell)) if id == self.id => cell.add(tally, n),
             _ => self.add_elsewhere(tally, n),
         }
     }
@@ -296,7 +296,7 @@ impl Recorder {
         });
         match found {
             Ok(Some(cell)) => {
-                LAST.set((self.id, cell));
+                LAST.set(Some((self.id, cell)));
                 cell.add(tally, n);
             }
             _ => self.add_first(tally, n),
@@ -307,7 +307,7 @@ impl Recorder {
     #[inline]
     pub(crate) fn count(&self, tally: Tally) {
         match LAST.get() {
-            (id, cell) if id == self.id => cell.count(tally),
+            Some((id, cell)) if id == self.id => cell.count(tally),
             _ => self.add_elsewhere(tally, 1),
         }
     }
@@ -367,13 +367,9 @@ impl Recorder {
     }
 }
 
-/// A cell that nothing is counted in: no cache has the id 0.
-static UNUSED: Counts = Counts::new();
-const NOBODYS: (u64, &Counts) = (0, &UNUSED);
-
 thread_local! {
     /// The cache that this thread last counted for, and its cell there. Without a destructor: the cheapest to reach.
-    static LAST: Cell<(u64, &'static Counts)> = const { Cell::new(NOBODYS) };
+    static LAST: Cell<Option<(u64, &'static Counts)>> = const { Cell::new(None) };
     static TABLE: RefCell<Table> = const { RefCell::new(Table::new()) };
 }
 
@@ -464,7 +460,7 @@ impl Row {
 impl Drop for Table {
     fn drop(&mut self) {
         // What is counted from here on has no cell any more.
-        LAST.set(NOBODYS);
+        LAST.set(None);
         for row in self.rows.iter().flatten() {
             if let Some(registry) = row.registry.upgrade() {
                 registry.fold(row.cell);
