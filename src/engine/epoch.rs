@@ -393,7 +393,8 @@ mod of_the_process {
     }
 }
 
-#[cfg(all(test, not(cachette_loom)))]
+#[cfg(test)]
+#[cfg(not(cachette_loom))]
 mod tests {
     use super::*;
     use crate::sync::thread;

@@ -343,7 +343,8 @@ impl<K, V> Slab<K, V> {
     }
 }
 
-#[cfg(all(test, not(cachette_loom)))]
+#[cfg(test)]
+#[cfg(not(cachette_loom))]
 mod tests {
     use super::*;
     use crate::engine::epoch::Grace;

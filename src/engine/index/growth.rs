@@ -168,7 +168,8 @@ impl Drop for Scribe {
     }
 }
 
-#[cfg(all(test, not(cachette_loom)))]
+#[cfg(test)]
+#[cfg(not(cachette_loom))]
 mod tests {
     use super::*;
     use crate::engine::epoch::Grace;

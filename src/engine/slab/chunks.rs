@@ -182,7 +182,8 @@ pub(crate) fn chunk_shift(size: usize, expected: usize) -> u32 {
     wanted.clamp(4, 10).min(fit)
 }
 
-#[cfg(all(test, not(cachette_loom)))]
+#[cfg(test)]
+#[cfg(not(cachette_loom))]
 mod tests {
     use super::*;
     use crate::sync::{AtomicU64, thread};

@@ -253,7 +253,8 @@ impl Keeper {
     }
 }
 
-#[cfg(all(test, not(cachette_loom)))]
+#[cfg(test)]
+#[cfg(not(cachette_loom))]
 mod tests {
     use super::*;
 
