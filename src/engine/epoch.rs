@@ -335,6 +335,19 @@ impl Drop for View<'_> {
     }
 }
 
+#[cfg(test)]
+impl Domain {
+    /// A pin by a record of its own.
+    pub(crate) fn pin(&'static self) -> Pin {
+        Pin::lent(self.take())
+    }
+
+    /// One that no other test or model touches.
+    pub(crate) fn of_a_test() -> &'static Self {
+        Box::leak(Box::new(Self::new(Fences::Everyone)))
+    }
+}
+
 #[cfg(all(test, cachette_loom))]
 mod models;
 
@@ -398,18 +411,6 @@ mod of_the_process {
 mod tests {
     use super::*;
     use crate::sync::thread;
-
-    impl Domain {
-        /// A pin by a record of its own.
-        pub(crate) fn pin(&'static self) -> Pin {
-            Pin::lent(self.take())
-        }
-
-        /// One for a test, which other tests do not touch.
-        pub(crate) fn of_a_test() -> &'static Self {
-            Box::leak(Box::new(Self::new(Fences::Everyone)))
-        }
-    }
 
     fn safe_now(domain: &Domain) -> u64 {
         domain.grace(Grace::Wait);

@@ -6,18 +6,6 @@ use crate::sync::{Arc, thread};
 use loom::cell::UnsafeCell;
 use loom::model;
 
-impl Domain {
-    /// A pin by a record of its own. Models have no thread-local records.
-    pub(crate) fn pin(&'static self) -> Pin {
-        Pin::lent(self.take())
-    }
-
-    /// One for a model; loom forgets what it leaks.
-    pub(crate) fn of_a_model() -> &'static Self {
-        Box::leak(Box::new(Self::new(Fences::Everyone)))
-    }
-}
-
 /// An entry, and the link that leads to it.
 struct World {
     domain: &'static Domain,
@@ -31,7 +19,7 @@ unsafe impl Sync for World {}
 
 impl World {
     fn new() -> Arc<Self> {
-        let domain = Domain::of_a_model();
+        let domain = Domain::of_a_test();
         Arc::new(Self { domain, linked: AtomicBool::new(true), alive: UnsafeCell::new(true) })
     }
 

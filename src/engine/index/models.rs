@@ -78,7 +78,7 @@ impl Writer {
     fn new(hash: fn(u8) -> u64, keys: std::ops::Range<u8>) -> Self {
         let (index, scribe) = Index::new((keys.len() > 20).then_some(26));
         let (slab, keeper) = Slab::new(32);
-        let world = Arc::new(World { index, slab, domain: Domain::of_a_model() });
+        let world = Arc::new(World { index, slab, domain: Domain::of_a_test() });
         let mut writer = Self { world, scribe, keeper, hash };
         keys.for_each(|key| writer.insert(key));
         writer
