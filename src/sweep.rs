@@ -221,7 +221,11 @@ where
                 return Some(pair);
             }
             let pin = epoch::pin();
-            let segment = self.cache.engine.stripe(self.stripe)?.lock();
+            let stripe = self.cache.engine.stripe_from(self.stripe)?;
+            if stripe.number != self.stripe {
+                (self.stripe, self.from) = (stripe.number, 0);
+            }
+            let segment = stripe.lock();
             let now = self.cache.now_in(&segment);
             let (slice, next) = segment.slice(self.from, SLICE, now, pin.guard());
             self.from = next;

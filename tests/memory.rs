@@ -114,6 +114,24 @@ fn an_entry_costs_48_bytes_and_no_call_asks_for_more_than_64_kib() {
 }
 
 #[test]
+fn an_empty_cache_is_small() {
+    let _alone = alone();
+    let empty = |segments: usize| {
+        let before = LIVE.get();
+        let cache = Cache::<u64, u64>::builder().capacity(1 << 20).segments(segments);
+        let cache = cache.build().unwrap();
+        assert_eq!(cache.get(&1), None);
+        assert_eq!(cache.iter().count() + cache.len(), 0);
+        usize::try_from(LIVE.get() - before).unwrap() + size_of_val(&cache)
+    };
+    empty(1);
+    assert!(empty(1) < 4096, "{} bytes", empty(1));
+    for segments in [16, 64] {
+        assert!(empty(segments) <= 256 * segments, "{} bytes", empty(segments));
+    }
+}
+
+#[test]
 fn an_index_that_is_emptied_shrinks() {
     let _alone = alone();
     let cache = Cache::<u64, ()>::builder().capacity(100_000).segments(1).build().unwrap();

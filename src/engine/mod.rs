@@ -2,7 +2,7 @@
 //! clock and no user callback.
 //!
 //! ```text
-//!   hash ──► top bits choose the stripe ─► [ lock | Segment ] [ lock | Segment ] ...
+//!   hash ──► top bits choose the stripe ─► [ lock | Segment ] [ lock | Segment ] ...      made when something comes
 //!        └─► low bits choose the bucket of that segment's index
 //!   Budget: what is free, one word for the whole cache
 //! ```
@@ -11,7 +11,6 @@
 //! the caller delivers after the lock is released: destructors and listeners are user code.
 
 use crate::sync::{Arc, Mutex, MutexGuard};
-use crossbeam_utils::CachePadded;
 use std::mem;
 
 pub(crate) mod budget;
@@ -31,6 +30,7 @@ pub(crate) mod segment;
 pub(crate) mod slab;
 mod state;
 mod stripe;
+mod stripes;
 pub(crate) mod sys;
 pub(crate) mod wheel;
 mod write;
@@ -50,23 +50,19 @@ pub(crate) use write::{Lifetime, When, Write, Written};
 
 use epoch::Views;
 use slab::Slot;
+use stripes::Stripes;
 
 /// Entries taken out between two unlocks: what a call may do at once.
 pub(crate) const SLICE: usize = 64;
-
-/// Entries that may be in limbo in ordinary running, in all segments together, if that is more than 2 % of what is resident.
-const LIMBO: usize = 1024;
 
 /// Expired entries that a write takes out in passing.
 pub(crate) const IN_PASSING: usize = 16;
 
 /// All the segments of a cache.
 pub(crate) struct Engine<K, V, F> {
-    stripes: Box<[CachePadded<Stripe<K, V, F>>]>,
+    stripes: Stripes<K, V, F>,
     pub(crate) budget: Budget,
     pub(crate) views: Arc<Views>,
-    /// How far a hash, less its lowest bit, is shifted to tell its home.
-    shift: u32,
 }
 
 impl<K, V, F> Engine<K, V, F> {
@@ -77,41 +73,41 @@ impl<K, V, F> Engine<K, V, F> {
         expected: Option<usize>,
         make: &Make,
     ) -> Self {
-        let share = capacity / segments as u64;
-        let expected = expected.map(|entries| entries.div_ceil(segments).min(Slot::MAX));
-        let limbo = (LIMBO / segments).max(16);
-        let views = Arc::new(Views::new());
-        let stripe = |number| {
-            let (make, views) = (Arc::clone(make), Arc::clone(&views));
-            CachePadded::new(Stripe::new(number, make, share, expected, limbo, views))
-        };
-        let stripes = (0..segments).map(stripe).collect();
-        let shift = u64::BITS - 1 - segments.trailing_zeros();
-        Self { stripes, budget: Budget::new(capacity), views, shift }
+        let (views, budget) = (Arc::new(Views::new()), Budget::new(capacity));
+        let stripes = Stripes::new(segments, expected, Arc::clone(make), Arc::clone(&views));
+        stripes.reach(0, &budget);
+        Self { stripes, budget, views }
     }
 
-    /// A key's home: chosen by the top bits of its hash, which its segment's index does not use.
-    #[inline]
-    fn home_index(&self, hash: u64) -> usize {
-        // In two steps: one alone would be by 64 where there is one segment.
-        (hash >> 1 >> self.shift) as usize
-    }
-
+    /// A key's home, made if it is not.
     #[inline]
     pub(crate) fn home(&self, hash: u64) -> &Stripe<K, V, F> {
-        &self.stripes[self.home_index(hash)]
+        self.stripes.reach(self.stripes.number(hash), &self.budget)
+    }
+
+    /// A key's home, if anything was ever written there.
+    #[inline]
+    fn home_made(&self, hash: u64) -> Option<&Stripe<K, V, F>> {
+        self.stripes.get(self.stripes.number(hash))
     }
 
     pub(crate) fn lock(&self, hash: u64) -> Segment<'_, K, V, F> {
         self.home(hash).lock()
     }
 
+    /// Those that anything was ever written to; the others are empty.
     pub(crate) fn stripes(&self) -> impl Iterator<Item = &Stripe<K, V, F>> {
-        self.stripes.iter().map(|stripe| &**stripe)
+        self.stripes.iter()
     }
 
-    pub(crate) fn stripe(&self, at: usize) -> Option<&Stripe<K, V, F>> {
-        self.stripes.get(at).map(|stripe| &**stripe)
+    /// The first of those from this number on.
+    pub(crate) fn stripe_from(&self, number: usize) -> Option<&Stripe<K, V, F>> {
+        (number..self.stripes.len()).find_map(|number| self.stripes.get(number))
+    }
+
+    /// One that something has left.
+    fn known(&self, number: usize) -> &Stripe<K, V, F> {
+        self.stripes.reach(number, &self.budget)
     }
 
     /// Gives the weight of what has left back to the budget.
@@ -121,14 +117,14 @@ impl<K, V, F> Engine<K, V, F> {
 
     /// An entry that left and is to be shown.
     pub(crate) fn shown<'s>(&'s self, left: &'s Left<K, V>) -> &'s Entry<K, V> {
-        left.departed.entry(&self.stripes[left.stripe].shared.slab)
+        left.departed.entry(&self.known(left.stripe).shared.slab)
     }
 
     /// Puts what has been shown into limbo. Takes locks.
     pub(crate) fn give_up(&self, shown: Vec<Left<K, V>>, out: &mut Outgoing<K, V, F>) {
         let mut shown = shown.into_iter().peekable();
         while let Some(Left { stripe, departed, .. }) = shown.next() {
-            let mut segment = self.stripes[stripe].lock();
+            let mut segment = self.known(stripe).lock();
             segment.retire(departed);
             while let Some(next) = shown.next_if(|next| next.stripe == stripe) {
                 segment.retire(next.departed);
@@ -142,7 +138,7 @@ impl<K, V, F> Engine<K, V, F> {
         let (grace, full) = out.take_grace();
         epoch::domain().grace(grace);
         for stripe in full {
-            self.stripes[stripe].lock().after_grace(out);
+            self.known(stripe).lock().after_grace(out);
         }
     }
 
@@ -151,11 +147,6 @@ impl<K, V, F> Engine<K, V, F> {
     pub(crate) fn drain(&mut self, most: usize) -> Option<Vec<Entry<K, V>>> {
         let mut stripes = self.stripes.iter_mut();
         stripes.find_map(|stripe| Some(stripe.drain(most)).filter(|dead| !dead.is_empty()))
-    }
-
-    /// A segment's share of the capacity.
-    fn share(&self) -> u64 {
-        self.budget.capacity() / self.stripes.len() as u64
     }
 
     /// Waits for this key's turn, if contended computations queue for it; `None` if this thread has a turn already: it could

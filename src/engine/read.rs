@@ -42,7 +42,7 @@ impl<K, V, F> Engine<K, V, F> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        let stripe = self.home(hash);
+        let stripe = self.home_made(hash)?;
         let (found, _) = stripe.seek(guard, hash, key)?;
         let deadlines = &stripe.shared.deadlines;
         let deadline = if deadlines.any() { deadlines.get(found.slot) } else { Deadline::NEVER };
@@ -65,7 +65,10 @@ impl<K, V, F> Engine<K, V, F> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        let stripe = self.home(hash);
+        let Some(stripe) = self.home_made(hash) else {
+            self.missed_unmade(hash);
+            return None;
+        };
         let found = stripe.seek(guard, hash, key);
         let deadlines = &stripe.shared.deadlines;
         let found = found.filter(|(found, _)| !deadlines.any() || lives(deadlines, found.slot));
@@ -75,6 +78,14 @@ impl<K, V, F> Engine<K, V, F> {
         };
         stripe.hit(found.slot, counter);
         Some(found)
+    }
+
+    /// A miss where nothing was ever written. All policies are of one maker, and the first of them is made.
+    #[cold]
+    fn missed_unmade(&self, hash: u64) {
+        if self.stripes().next().is_some_and(|first| first.ears().misses()) {
+            self.home(hash).missed(hash);
+        }
     }
 
     /// Both deadlines of what was found.
@@ -94,13 +105,17 @@ impl<K, V, F> Engine<K, V, F> {
 
     /// Asks for a key's bucket ahead of its use.
     pub(crate) fn prefetch(&self, guard: Guard<'_>, hash: u64) {
-        self.home(hash).shared.index.prefetch(guard, Code::new(hash));
+        if let Some(stripe) = self.home_made(hash) {
+            stripe.shared.index.prefetch(guard, Code::new(hash));
+        }
     }
 
     /// Asks for a key's entry ahead of its use.
     pub(crate) fn prefetch_entry(&self, guard: Guard<'_>, hash: u64) {
-        let Shared { index, slab, .. } = &self.home(hash).shared;
-        index.prefetch_entry(slab, guard, Code::new(hash));
+        if let Some(stripe) = self.home_made(hash) {
+            let Shared { index, slab, .. } = &stripe.shared;
+            index.prefetch_entry(slab, guard, Code::new(hash));
+        }
     }
 }
 

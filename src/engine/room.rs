@@ -18,6 +18,7 @@ use super::segment::Segment;
 use super::{Engine, Outgoing, SLICE, Stripe};
 use crate::observe::Cause;
 use crate::policy::Victim;
+use crate::sync::{Ordering, fence};
 use std::cmp::Reverse;
 
 /// Walks over all segments that find nothing, before a heavy write is refused: others may be moving what it looks for.
@@ -35,9 +36,10 @@ impl<K, V, F> Engine<K, V, F> {
         out: &mut Outgoing<K, V, F>,
     ) {
         let draw = crate::hash::mix(hash.wrapping_add(asked as u64));
-        let others = two_others(self.home_index(hash), self.stripes.len(), draw);
-        let heavier = others.into_iter().map(|at| &self.stripes[at]).max_by_key(|it| it.weight());
-        let Some(mut segment) = heavier.and_then(|stripe| stripe.try_lock()) else { return };
+        let others = two_others(self.stripes.number(hash), self.stripes.len(), draw);
+        let made = others.into_iter().filter_map(|number| self.stripes.get(number));
+        let heavier = made.max_by_key(|stripe| stripe.weight());
+        let Some(mut segment) = heavier.and_then(Stripe::try_lock) else { return };
         // Read, not reserved: another write may fit in it meanwhile.
         let missing = weight.saturating_sub(self.budget.free());
         let mut room = self.budget.reservation();
@@ -111,8 +113,11 @@ impl<K, V, F> Engine<K, V, F> {
         } else {
             self.budget.grow(capacity - was);
         }
+        // Before it looks for stripes: one that is being made looks at the capacity after it can be found.
+        fence(Ordering::SeqCst);
+        let share = self.stripes.share(&self.budget);
         for stripe in self.stripes() {
-            stripe.lock().resize(self.share());
+            stripe.lock().resize(share);
         }
         drop(turn);
         true

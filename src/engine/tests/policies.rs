@@ -1,6 +1,8 @@
 //! Policies that misbehave, and one that watches.
 
 use super::*;
+use crate::engine::epoch::Views;
+use crate::engine::stripes::Stripes;
 
 /// A policy that panics when told to, and otherwise is LRU.
 struct Fragile {
@@ -146,9 +148,10 @@ fn a_policy_that_names_nonsense_is_not_believed() {
     }
 }
 
-/// FIFO that hears of hits by counters, and of misses; it writes down what it sees.
+/// FIFO that hears of hits as it is told to, and of misses; it writes down what it sees.
 struct Witness {
     inner: Fifo,
+    hears: Hears,
     seen: Arc<crate::sync::Mutex<Vec<String>>>,
     /// Panics at this miss.
     fatal: u64,
@@ -156,7 +159,10 @@ struct Witness {
 
 impl EvictionPolicy for Witness {
     fn hears(&self) -> Hears {
-        Hears::Counter(2)
+        self.hears
+    }
+    fn hit(&mut self, slot: Slot) {
+        self.seen.lock().push(format!("hit {slot:?}"));
     }
     fn resize(&mut self, share: u64) {
         self.seen.lock().push(format!("share {share}"));
@@ -192,9 +198,18 @@ impl EvictionPolicy for Witness {
 
 /// An engine with a witness in each segment, and what they have seen since that was asked last.
 fn witnessed(segments: usize, capacity: u64, fatal: u64) -> (Small, impl Fn() -> Vec<String>) {
+    witnessed_by(Hears::Counter(2), segments, capacity, fatal)
+}
+
+fn witnessed_by(
+    hears: Hears,
+    segments: usize,
+    capacity: u64,
+    fatal: u64,
+) -> (Small, impl Fn() -> Vec<String>) {
     let seen = Arc::new(crate::sync::Mutex::new(Vec::new()));
     let book = Arc::clone(&seen);
-    let make = move || Witness { inner: Fifo::new(), seen: Arc::clone(&book), fatal };
+    let make = move || Witness { inner: Fifo::new(), hears, seen: Arc::clone(&book), fatal };
     (engine(segments, capacity, make), move || std::mem::take(&mut *seen.lock()))
 }
 
@@ -240,9 +255,52 @@ fn a_counter_that_was_lowered_stays_so() {
 #[test]
 fn each_policy_hears_of_its_share() {
     let (engine, seen) = witnessed(4, 100, 1);
-    assert_eq!(seen(), ["share 25"; 4]);
+    let make = |segment: u64| assert_eq!(engine.home(segment << 62).weight(), 0);
+    assert_eq!(seen(), ["share 25"], "the first is made with the cache");
+    make(2);
+    assert_eq!(seen(), ["share 25"]);
+    make(2);
+    assert!(seen().is_empty(), "it is there");
     assert!(engine.set_capacity(40, &|| 0, &mut Outgoing::new(false)));
-    assert_eq!(seen(), ["share 10"; 4]);
+    assert_eq!(seen(), ["share 10"; 2]);
+    make(1);
+    assert_eq!(seen(), ["share 10"]);
+    assert_eq!(engine.stripes().map(|stripe| stripe.number).collect::<Vec<_>>(), [0, 1, 2]);
+    let from = |number| engine.stripe_from(number).map(|stripe| stripe.number);
+    assert_eq!([0, 1, 2, 3, 4].map(from), [Some(0), Some(1), Some(2), None, None]);
+}
+
+#[test]
+fn a_policy_that_is_made_while_the_capacity_changes_hears_of_it() {
+    let (engine, seen) = witnessed(2, 100, 1);
+    let engine = Arc::new(engine);
+    let inside = Arc::clone(&engine);
+    // The first is made; the maker of the second is interrupted by a change of the capacity.
+    let stripes: Stripes<u64, u64, u32> = {
+        let made = AtomicU64::new(0);
+        let make: Make = Arc::new(move || {
+            if made.fetch_add(1, Ordering::Relaxed) == 0 {
+                assert!(inside.set_capacity(10, &|| 0, &mut Outgoing::new(false)));
+            }
+            Box::new(Fifo::new())
+        });
+        Stripes::new(2, None, make, Arc::new(Views::new()))
+    };
+    drop(seen());
+    assert_eq!(stripes.reach(1, &engine.budget).lock().state.share, 5);
+}
+
+#[test]
+fn a_miss_where_nothing_was_ever_written_is_heard() {
+    let (engine, seen) = witnessed(4, 100, 1);
+    drop(seen());
+    let key = (0..).find(|&key| crate::hash::mix(key) >> 62 == 3).unwrap();
+    assert_eq!(read(&engine, key, 0), None);
+    assert_eq!(seen(), ["share 25".to_owned(), format!("miss {}", crate::hash::mix(key))]);
+    // One that does not hear has nothing made for it.
+    let engine = self::engine(4, 100, Lru::new);
+    assert_eq!(read(&engine, key, 0), None);
+    assert_eq!(engine.stripes().count(), 1);
 }
 
 #[test]
@@ -277,4 +335,31 @@ fn with_one_thread_no_hit_is_lost() {
         }
         assert_valid(&engine);
     }
+}
+
+/// How many of `hits` on each of two keys an exact policy has heard of: of the first while another thread writes to the segment,
+/// of the second while none does. Neither waits.
+fn heard_of(hits: u64) -> [usize; 2] {
+    let (engine, seen) = witnessed_by(Hears::InOrder, 1, 10, 1);
+    (1..3).for_each(|key| drop(put(&engine, key, 1, NEVER, 0)));
+    let heard = |key| {
+        let told = seen();
+        let hash = crate::hash::mix(key);
+        let slot = engine.lock(hash).find(hash, &key).unwrap();
+        let also = seen();
+        told.iter().chain(&also).filter(|said| **said == format!("hit {slot:?}")).count()
+    };
+    let busy = engine.lock(0);
+    let read_all = |key| (0..hits).for_each(|_| assert_eq!(read(&engine, key, 0), Some(1)));
+    crate::sync::thread::scope(|scope| scope.spawn(|| read_all(1)).join().unwrap());
+    drop(busy);
+    let first = heard(1);
+    read_all(2);
+    [first, heard(2)]
+}
+
+#[test]
+fn a_hit_is_lost_only_where_64_wait_and_somebody_writes() {
+    assert_eq!(heard_of(64), [64, 64]);
+    assert_eq!(heard_of(70), [64, 70]);
 }

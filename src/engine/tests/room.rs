@@ -64,8 +64,7 @@ fn full(entries: [&[u64]; FOUR]) -> Small {
 }
 
 fn weights<const N: usize>(engine: &Small) -> [u64; N] {
-    let weights: Vec<_> = engine.stripes().map(Stripe::weight).collect();
-    weights.try_into().unwrap()
+    std::array::from_fn(|number| engine.stripes.get(number).map_or(0, Stripe::weight))
 }
 
 fn store(engine: &Small, key: u64, weight: u64) -> Vec<Cause> {
@@ -168,13 +167,13 @@ fn a_neighbour_that_is_busy_is_passed_over() {
     let engine = full([&[1; 10], &[1; 20], &[1; 24], &[1; 26]]);
     // Only a write that went to everyone, and so to 1, would read the clock. It would wait for 2: the clock lets 2 go.
     let deadline = Deadline { hard: 1 << 30, idle: NEVER };
-    engine.stripe(1).unwrap().lock().reschedule(0, Slot::new(0), deadline, 0);
+    engine.stripe_from(1).unwrap().lock().reschedule(0, Slot::new(0), deadline, 0);
     let (locked, wait) = std::sync::mpsc::channel();
     let (held, hold) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         let (engine, held) = (&engine, std::cell::Cell::new(Some(held)));
         scope.spawn(move || {
-            let guard = engine.stripe(2).map(Stripe::lock);
+            let guard = engine.stripe_from(2).map(Stripe::lock);
             locked.send(()).unwrap();
             assert!(hold.recv().is_err(), "the other end is dropped");
             drop(guard);
