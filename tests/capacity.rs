@@ -385,7 +385,7 @@ fn c1_a_value_that_grows_to_the_whole_capacity_stands_alone() {
     }
 }
 
-/// A hasher that the cache's own mixing turns back into the key: a key's top bits choose its segment.
+/// A hasher whose hashes the cache's own mixing gives the top bits of the key: those choose its segment.
 #[derive(Clone)]
 struct Directed;
 
@@ -405,19 +405,19 @@ impl Hasher for Direct {
     }
 
     fn write_u64(&mut self, key: u64) {
-        // The mixing folds, multiplies by the golden ratio and folds; each fold undoes itself.
-        let folded = (key ^ (key >> 32)).wrapping_mul(inverse(0x9E37_79B9_7F4A_7C15));
-        self.0 = folded ^ (folded >> 32);
+        // The mixing adds both halves of a product without carry.
+        let mix = |hash: u64| {
+            let product = u128::from(hash) * 0x9E37_79B9_7F4A_7C15;
+            (product >> 64) as u64 ^ product as u64
+        };
+        let mut draws = Rng::new(key);
+        let fits = |hash: &u64| mix(*hash) >> 60 == key >> 60;
+        self.0 = std::iter::repeat_with(|| draws.below(u64::MAX)).find(fits).unwrap();
     }
 
     fn finish(&self) -> u64 {
         self.0
     }
-}
-
-/// The inverse of an odd number modulo 2^64, by Newton's iteration: each step doubles the right bits.
-fn inverse(odd: u64) -> u64 {
-    (0..6).fold(odd, |x, _| x.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(x))))
 }
 
 /// How many entries each of 16 segments has.
