@@ -47,30 +47,27 @@
 
 use crate::engine::code::Code;
 use crate::engine::epoch::Guard;
-use crate::engine::slab::chunks::{Chunks, chunk_shift};
+use crate::engine::slab::chunks::Chunks;
 use crate::engine::slab::{Slab, Slot};
 use crate::engine::sys::prefetch;
 use crate::sync::{AtomicPtr, Ordering, fence};
 use bucket::{BUSY, Bucket, FORWARDED, PLACES, STEP, matches};
 use equivalent::Equivalent;
 use growth::SMALLEST;
+use homes::Homes;
 use std::ptr;
 
 mod bucket;
 mod growth;
+mod homes;
 
 pub(crate) use bucket::{Counter, Hit};
 
 /// Failed proofs of a miss, after which a reader takes the lock.
 const PROOFS: usize = if cfg!(cachette_loom) { 2 } else { 32 };
 
-/// Homes a chunk, at most: 16 KiB. Whoever inserts first into a chunk of a new table pays for making it.
-const CHUNK: usize = 256;
-
 struct Table {
-    /// How many homes there are.
-    size: usize,
-    homes: Chunks<Bucket>,
+    homes: Homes,
     overflow: Chunks<Bucket>,
     /// Where forwarded buckets have gone.
     next: AtomicPtr<Self>,
@@ -78,10 +75,8 @@ struct Table {
 
 impl Table {
     fn new(size: usize) -> Self {
-        let shift = chunk_shift(size_of::<Bucket>(), size).min(CHUNK.trailing_zeros());
         Self {
-            size,
-            homes: Chunks::new(shift),
+            homes: Homes::new(size),
             overflow: Chunks::new(4),
             next: AtomicPtr::new(ptr::null_mut()),
         }
@@ -89,18 +84,19 @@ impl Table {
 
     #[inline]
     fn number(&self, code: Code) -> usize {
-        ((u64::from(code.bits()) * self.size as u64) >> Code::BITS) as usize
+        ((u64::from(code.bits()) * self.homes.len() as u64) >> Code::BITS) as usize
     }
 
-    /// A home that a reader looks for; none if nothing near it was ever written.
+    /// A home to read.
     #[inline]
-    fn home(&self, code: Code) -> Option<&Bucket> {
+    fn home(&self, code: Code) -> &Bucket {
         self.homes.get(self.number(code))
     }
 
+    /// A home to write to.
     #[inline]
     fn make_home(&self, code: Code) -> &Bucket {
-        self.homes.reach(self.number(code), Bucket::empty)
+        self.homes.reach(self.number(code))
     }
 
     fn follow(&self, bucket: &Bucket) -> Option<&Bucket> {
@@ -198,7 +194,7 @@ impl Index {
         Q: ?Sized + Equivalent<K>,
     {
         // At home, where nearly all are found. The rest is for `find_beyond`.
-        let Some(home) = self.table(guard).home(code) else { return Ok(None) };
+        let home = self.table(guard).home(code);
         let version = home.version.load(Ordering::Acquire);
         if version & FORWARDED == 0 {
             if let Some(hit) = home.hit(slab, guard, code, key) {
@@ -224,7 +220,7 @@ impl Index {
     {
         let mut table = self.table(guard);
         for _ in 0..PROOFS {
-            let Some(home) = table.home(code) else { return Ok(None) };
+            let home = table.home(code);
             let version = home.version.load(Ordering::Acquire);
             if version & FORWARDED != 0 {
                 // SAFETY: it was stored before the bucket was forwarded, and outlives the older table.
@@ -245,14 +241,12 @@ impl Index {
 
     /// Asks for the home of a key ahead of its use.
     pub(crate) fn prefetch(&self, guard: Guard<'_>, code: Code) {
-        if let Some(home) = self.table(guard).home(code) {
-            prefetch(home);
-        }
+        prefetch(self.table(guard).home(code));
     }
 
     /// Asks for the first entry that may be a key's, ahead of its use.
     pub(crate) fn prefetch_entry<K, V>(&self, slab: &Slab<K, V>, guard: Guard<'_>, code: Code) {
-        let Some(home) = self.table(guard).home(code) else { return };
+        let home = self.table(guard).home(code);
         let hits = matches(home.tags.load(Ordering::Relaxed), code.tag());
         if hits != 0 {
             prefetch(slab.place(home.slot(hits.trailing_zeros() as usize)));
@@ -267,7 +261,7 @@ impl Index {
         code: Code,
         mut is: impl FnMut(Slot) -> bool,
     ) -> Option<Slot> {
-        let (table, home) = self.where_is(scribe, code)?;
+        let (table, home) = self.where_is(scribe, code);
         for bucket in table.chain(home) {
             let mut hits = matches(bucket.tags.load(Ordering::Relaxed), code.tag());
             while hits != 0 {
@@ -283,15 +277,15 @@ impl Index {
 
     /// The home of a code where it is now.
     #[inline]
-    fn where_is<'s>(&'s self, scribe: &'s Scribe, code: Code) -> Option<(&'s Table, &'s Bucket)> {
+    fn where_is<'s>(&'s self, scribe: &'s Scribe, code: Code) -> (&'s Table, &'s Bucket) {
         let older = self.older(scribe);
         let home = older.home(code);
-        if home.is_some_and(|home| home.version.load(Ordering::Relaxed) & FORWARDED == 0) {
-            return home.map(|home| (older, home));
+        match self.newer(older) {
+            Some(newer) if home.version.load(Ordering::Relaxed) & FORWARDED != 0 => {
+                (newer, newer.home(code))
+            }
+            _ => (older, home),
         }
-        // What was never written there has left nothing in the newer table either.
-        let newer = self.newer(older)?;
-        newer.home(code).map(|home| (newer, home))
     }
 
     #[inline]
@@ -308,7 +302,7 @@ impl Index {
         code: Code,
         slot: Slot,
     ) -> Option<(&'s Table, &'s Bucket, &'s Bucket, usize)> {
-        let (table, home) = self.where_is(scribe, code)?;
+        let (table, home) = self.where_is(scribe, code);
         let tag = code.tag();
         let mut bucket = home;
         loop {
@@ -481,8 +475,8 @@ mod tests {
             for (number, table) in
                 [Some(older), self.newer(older)].into_iter().flatten().enumerate()
             {
-                for home in 0..table.size {
-                    let Some(first) = table.homes.get(home) else { continue };
+                for home in 0..table.homes.len() {
+                    let first = table.homes.get(home);
                     let version = first.version.load(Ordering::Relaxed);
                     assert_eq!(version & BUSY, 0, "nobody is at work");
                     if version & FORWARDED != 0 {
@@ -512,10 +506,11 @@ mod tests {
 
     /// True if some home of the older table that leads here is forwarded.
     fn home_is_forwarded(older: &Table, newer: &Table, home: usize) -> bool {
-        let first = home * older.size / newer.size;
-        let last = ((home + 1) * older.size).div_ceil(newer.size).min(older.size);
+        let (of, to) = (older.homes.len(), newer.homes.len());
+        let first = home * of / to;
+        let last = ((home + 1) * of).div_ceil(to).min(of);
         (first..last)
-            .filter_map(|number| older.homes.get(number))
+            .map(|number| older.homes.get(number))
             .any(|bucket| bucket.version.load(Ordering::Relaxed) & FORWARDED != 0)
     }
 
@@ -592,13 +587,13 @@ mod tests {
         for key in 0..keys {
             map.insert(key);
         }
-        assert_eq!(map.index.older(&map.scribe).size, HOMES);
+        assert_eq!(map.index.older(&map.scribe).homes.len(), HOMES);
         map.assert_valid();
         for key in 0..keys {
             map.remove(key);
         }
         map.assert_valid();
-        assert!(map.index.older(&map.scribe).size < 10);
+        assert!(map.index.older(&map.scribe).homes.len() < 10);
     }
 
     /// At 6.5 entries a home, one entry in 20 is in the overflow.
@@ -612,8 +607,8 @@ mod tests {
             map.insert(key);
         }
         let table = map.index.older(&map.scribe);
-        assert_eq!(table.size, HOMES);
-        let homes = (0..HOMES).filter_map(|number| table.homes.get(number));
+        assert_eq!(table.homes.len(), HOMES);
+        let homes = (0..HOMES).map(|number| table.homes.get(number));
         let at_home: usize = homes.map(|home| home.places().count()).sum();
         let beyond = map.scribe.len - at_home;
         assert!((HOMES * 13 / 2) / 40 < beyond && beyond < (HOMES * 13 / 2) / 10, "{beyond}");

@@ -34,6 +34,19 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    #[cfg(not(cachette_loom))]
+    pub(super) const fn empty() -> Self {
+        Self {
+            version: AtomicU32::new(0),
+            overflow: AtomicU32::new(0),
+            tags: AtomicU64::new(0),
+            slots: [const { AtomicU32::new(0) }; PLACES],
+            counts: [const { AtomicU8::new(0) }; PLACES],
+        }
+    }
+
+    /// The same for a model, whose atomics are no constants.
+    #[cfg(cachette_loom)]
     pub(super) fn empty() -> Self {
         Self {
             version: AtomicU32::new(0),

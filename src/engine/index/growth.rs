@@ -6,7 +6,7 @@
 
 #![expect(unsafe_code, reason = "tables are reached through a pointer")]
 
-use super::bucket::{Bucket, FORWARDED, STEP};
+use super::bucket::{FORWARDED, STEP};
 use super::{Code, Index, Scribe, Table};
 use crate::engine::epoch::Domain;
 use crate::engine::slab::Slot;
@@ -43,7 +43,7 @@ impl Index {
         number: usize,
         code_of: &impl Fn(Slot) -> Code,
     ) {
-        let home = older.homes.reach(number, Bucket::empty);
+        let home = older.homes.reach(number);
         let version = home.version.load(Ordering::Relaxed);
         if version & FORWARDED != 0 {
             return;
@@ -74,7 +74,7 @@ impl Index {
 
     #[cold]
     fn begin(scribe: &mut Scribe, older: &Table) {
-        let size = scribe.better_size(older.size);
+        let size = scribe.better_size(older.homes.len());
         // The free buckets are the older table's: there is no more use for them.
         (scribe.moved, scribe.overflowed) = (0, 0);
         scribe.free.clear();
@@ -92,11 +92,11 @@ impl Index {
     ) {
         // One: many may leave in one call. It is enough, since a table is nearly always made for more insertions, or removals,
         // than the older one has homes; else its chains are longer for a while.
-        if scribe.moved < older.size {
+        if scribe.moved < older.homes.len() {
             self.migrate(scribe, older, newer, scribe.moved, code_of);
             scribe.moved += 1;
         }
-        if scribe.moved == older.size {
+        if scribe.moved == older.homes.len() {
             let newest = older.next.load(Ordering::Relaxed);
             let old = self.table.swap(newest, Ordering::AcqRel);
             scribe.scrap.push((u64::MAX, old));
@@ -208,7 +208,7 @@ mod tests {
     fn a_table_starts_with_at_most_four_homes() {
         let start = |expected| {
             let (index, scribe) = Index::new(expected);
-            index.older(&scribe).size
+            index.older(&scribe).homes.len()
         };
         assert_eq!([None, Some(0), Some(6), Some(7)].map(start), [1, 1, 1, 2]);
         assert_eq!([Some(26), Some(27), Some(6_500)].map(start), [4, 3, 4]);
@@ -222,7 +222,11 @@ mod tests {
         let code_of = |_: Slot| unreachable!("nothing is there to move");
         let step = |scribe: &mut Scribe| {
             index.work(scribe, &code_of);
-            (index.older(scribe).size, scribe.moved, index.newer(index.older(scribe)).is_some())
+            (
+                index.older(scribe).homes.len(),
+                scribe.moved,
+                index.newer(index.older(scribe)).is_some(),
+            )
         };
         scribe.len = 8;
         assert_eq!(step(&mut scribe), (1, 0, true));
