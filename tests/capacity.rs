@@ -1,13 +1,15 @@
 //! The bound: promises C1 to C4, and who makes room for whom.
 
+#[path = "support/directed.rs"]
+mod directed;
 mod support;
 
 use cachette::policy::{
     EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random, Slot, Victim,
 };
 use cachette::{Builder, Cache, CapacityError, Cause, Compute, ComputeError, Reason};
+use directed::Directed;
 use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -383,41 +385,6 @@ fn c1_a_value_that_grows_to_the_whole_capacity_stands_alone() {
         cache.try_put(key, 100).unwrap();
         assert_eq!(cache.iter().collect::<Vec<_>>(), [(key, 100)]);
     }
-}
-
-/// A hasher that the cache's own mixing turns back into the key: a key's top bits choose its segment.
-#[derive(Clone)]
-struct Directed;
-
-struct Direct(u64);
-
-impl BuildHasher for Directed {
-    type Hasher = Direct;
-
-    fn build_hasher(&self) -> Direct {
-        Direct(0)
-    }
-}
-
-impl Hasher for Direct {
-    fn write(&mut self, _: &[u8]) {
-        panic!("keys are u64");
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        // The mixing folds, multiplies by the golden ratio and folds; each fold undoes itself.
-        let folded = (key ^ (key >> 32)).wrapping_mul(inverse(0x9E37_79B9_7F4A_7C15));
-        self.0 = folded ^ (folded >> 32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// The inverse of an odd number modulo 2^64, by Newton's iteration: each step doubles the right bits.
-fn inverse(odd: u64) -> u64 {
-    (0..6).fold(odd, |x, _| x.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(x))))
 }
 
 /// How many entries each of 16 segments has.

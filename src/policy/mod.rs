@@ -11,6 +11,8 @@
 //! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
+//!
+//! [`Volatile`] narrows any of them to the entries that have a deadline.
 
 use crate::engine::column::Column;
 use crate::observe::Cause;
@@ -25,6 +27,7 @@ mod lru;
 mod no_eviction;
 mod random;
 mod sieve;
+mod volatile;
 
 #[cfg(test)]
 mod laws;
@@ -37,6 +40,7 @@ pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
 pub use sieve::Sieve;
+pub use volatile::Volatile;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,18 @@ impl Meta {
     #[must_use]
     pub const fn new(hash: u64, weight: u64, deadline: u64) -> Self {
         Self { hash, weight, deadline }
+    }
+
+    /// True if the entry never expires.
+    ///
+    /// ```
+    /// use cachette::policy::Meta;
+    ///
+    /// assert!(Meta::new(0xfeed, 1, u64::MAX).is_permanent());
+    /// ```
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        self.deadline == u64::MAX
     }
 }
 
@@ -183,9 +199,10 @@ impl fmt::Debug for HitCounters<'_> {
 /// 1. [`victim`](Self::victim) names an entry that was inserted and not yet removed. Naming it does not remove it. It answers
 ///    [`Victim::Newcomer`] only if there is a newcomer.
 /// 2. `victim` asked again, with no other call and no counted hit between, answers the same.
-/// 3. [`coldest`](Self::coldest) names every entry once, and [`hottest`](Self::hottest) the same ones in reverse. A policy that
-///    never names a victim may leave both empty.
-/// 4. [`len`](Self::len) is the number of entries inserted and not yet removed.
+/// 3. [`coldest`](Self::coldest) names every entry that may be given up, once, and [`hottest`](Self::hottest) the same ones in
+///    reverse. An entry that may not ([`NoEviction`], [`Volatile`]) is in neither. `victim` answers [`Victim::None`] only if
+///    both are empty.
+/// 4. [`len`](Self::len) is the number of entries inserted and not yet removed, whether they may be given up or not.
 /// 5. Work a call is bounded by a constant, amortised over the calls. (`coldest`, `hottest` and `assert_valid` may walk.)
 ///
 /// The engine promises:
@@ -193,7 +210,8 @@ impl fmt::Debug for HitCounters<'_> {
 /// 6. Each [`insert`](Self::insert) is followed by exactly one [`remove`](Self::remove) of the same slot, whatever the reason
 ///    it leaves. Every other call that names a slot comes between the two.
 /// 7. An entry of weight 0 is never inserted.
-/// 8. An entry's hit counter is 0 when it is inserted.
+/// 8. An entry's hit counter is 0 when it is inserted. (Not so behind [`Volatile`]: an entry that gains a deadline brings its
+///    hits along.)
 ///
 /// And of an entry that moves:
 ///
@@ -268,7 +286,7 @@ pub trait EvictionPolicy: Send {
     }
 
     /// The entry in `from` has a new value, which is in `to`: `to` takes its place in the order, `from` leaves it. Not a use:
-    /// the engine calls [`update`](Self::update) of `to` next. `from` may be inserted again.
+    /// the engine calls [`update`](Self::update) of `to` next, with the same `meta`. `from` may be inserted again.
     ///
     /// By default `from` is removed, as [`Cause::Replaced`], and `to` inserted. A policy whose order remembers more than the
     /// last use does better to keep what it knows of the entry.

@@ -1,0 +1,182 @@
+//! Redis's policies as a user of the cache meets them: what may leave, what may not, and what is refused.
+
+#[path = "support/directed.rs"]
+mod directed;
+
+use cachette::policy::{EvictionPolicy, Fifo, Lfu, Lru, Random, Sieve, Volatile};
+use cachette::{Builder, Cache, Expiry, ManualClock, Reason};
+use directed::Directed;
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn small<P: EvictionPolicy + 'static>(
+    capacity: u64,
+    make: impl Fn() -> P + Send + Sync + 'static,
+) -> Builder<u64, u64> {
+    Cache::builder().capacity(capacity).segments(1).clock(ManualClock::new()).policy(make)
+}
+
+#[test]
+fn permanent_entries_are_never_given_up_whatever_the_policy() {
+    fn holds<P: EvictionPolicy + 'static>(make: impl Fn() -> P + Send + Sync + 'static) {
+        let cache = small(20, move || Volatile::new(make())).build().unwrap();
+        (0..10).for_each(|key| cache.put(key, key));
+        for key in 100..1_000 {
+            cache.put_with_ttl(key, key, HOUR);
+            let _ = cache.get(&(key - 3));
+            assert_eq!(cache.weight(), 20.min(key - 100 + 11));
+        }
+        assert!((0..10).all(|key| cache.contains_key(&key)));
+    }
+    holds(Lru::new);
+    holds(Lfu::new);
+    holds(Fifo::new);
+    holds(Random::new);
+    holds(Sieve::new);
+}
+
+#[test]
+fn where_only_permanent_entries_are_left_a_write_is_refused_and_handed_back() {
+    let cache = small(3, || Volatile::new(Lru::new())).build().unwrap();
+    cache.put_with_ttl(1, 10, HOUR);
+    cache.put(2, 20);
+    cache.put(3, 30);
+    assert!(cache.try_put(4, 40).is_ok(), "1 leaves for a permanent entry");
+    assert!(!cache.contains_key(&1));
+    let refused = cache.try_put(5, 50).unwrap_err();
+    assert_eq!((refused.key, refused.value, refused.reason), (5, 50, Reason::Full));
+    cache.put_with_ttl(5, 50, HOUR);
+    assert_eq!((cache.contains_key(&5), cache.stats().refused), (false, 2));
+    // What is there may be written all the same, and leaves in other ways.
+    assert!(cache.try_put(2, 21).is_ok());
+    cache.delete(&3);
+    assert!(cache.try_put(5, 50).is_ok());
+    assert_eq!(cache.stats().evicted, 1);
+}
+
+#[test]
+fn an_entry_gains_and_loses_its_deadline() {
+    let cache = small(2, || Volatile::new(Lru::new())).build().unwrap();
+    cache.put(1, 10);
+    cache.put(2, 20);
+    assert!(cache.try_put(3, 30).is_err());
+    cache.expire_in(&1, HOUR);
+    assert!(cache.try_put(3, 30).is_ok());
+    assert!(!cache.contains_key(&1));
+    // By a write.
+    cache.put_with_ttl(3, 31, HOUR);
+    cache.put(3, 32);
+    assert!(cache.try_put(4, 40).is_err(), "the last write of 3 was for good");
+    cache.put_with_ttl(3, 33, HOUR);
+    cache.persist(&3);
+    assert!(cache.try_put(4, 40).is_err());
+    cache.put_with_ttl(2, 21, HOUR);
+    assert!(cache.try_put(4, 40).is_ok());
+    assert!(cache.contains_key(&3) && !cache.contains_key(&2));
+}
+
+#[test]
+fn hits_count_for_those_that_may_leave() {
+    let cache = small(4, || Volatile::new(Lru::new())).build().unwrap();
+    cache.put(0, 0);
+    (1..4).for_each(|key| cache.put_with_ttl(key, key, HOUR));
+    assert_eq!((cache.get(&1), cache.get(&0), cache.get(&2)), (Some(1), Some(0), Some(2)));
+    cache.put_with_ttl(4, 4, HOUR);
+    assert!(!cache.contains_key(&3) && cache.contains_key(&1));
+}
+
+#[test]
+fn the_entry_that_is_written_is_not_its_own_victim() {
+    let cache = small(10, || Volatile::new(Fifo::new())).weigher(|_, &weight| weight);
+    let cache = cache.build().unwrap();
+    (0..5).for_each(|key| cache.put_with_ttl(key, 2, HOUR));
+    cache.put_with_ttl(0, 5, HOUR);
+    let left: Vec<_> = (0..5).filter(|key| cache.contains_key(key)).collect();
+    assert_eq!(left, [0, 3, 4]);
+    // It becomes permanent by the write for which it is set aside.
+    cache.put(3, 5);
+    assert_eq!((cache.peek(&3), cache.peek(&0), cache.weight()), (Some(5), Some(5), 10));
+    assert!(cache.try_put(3, 11).is_err());
+    assert_eq!(cache.weight(), 5);
+}
+
+#[test]
+fn a_segment_of_permanent_entries_takes_from_another() {
+    let key = |segment: u64, id: u64| segment << 62 | id;
+    for home in 0..4 {
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(400)
+            .segments(4)
+            .seed(1)
+            .hasher(Directed)
+            .policy(|| Volatile::new(Lru::new()))
+            .build()
+            .unwrap();
+        let mortal: Vec<_> = (0..4).filter(|&it| it != home).map(|it| key(it, 0)).collect();
+        for id in 0..100 {
+            for segment in 0..4 {
+                let key = key(segment, id);
+                if mortal.contains(&key) {
+                    cache.put_with_ttl(key, id, HOUR);
+                } else {
+                    cache.put(key, id);
+                }
+            }
+        }
+        assert_eq!(cache.weight(), 400);
+        let left = || mortal.iter().filter(|&key| cache.contains_key(key)).count();
+        for more in 1..=3 {
+            assert!(cache.try_put(key(home, 100 + more), 0).is_ok(), "{more}");
+            assert_eq!((left() as u64, cache.weight()), (3 - more, 400), "one leaves, elsewhere");
+        }
+        let refused = cache.try_put(key(home, 200), 0).unwrap_err();
+        assert_eq!(refused.reason, Reason::Full, "now nobody has any to give");
+        assert_eq!((cache.weight(), cache.stats().evicted), (400, 3));
+        // A poor segment asks its neighbours in vain, too.
+        assert!((0..90).all(|id| cache.delete(&key(home, id))));
+        (0..90).for_each(|id| cache.put(key((home + 1) % 4, 1_000 + id), id));
+        assert_eq!(cache.try_put(key(home, 300), 0).unwrap_err().reason, Reason::Full);
+    }
+}
+
+#[test]
+fn the_capacity_stays_above_what_is_permanent() {
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(100)
+        .segments(4)
+        .policy(|| Volatile::new(Lru::new()))
+        .build()
+        .unwrap();
+    (0..30).for_each(|key| cache.put(key, key));
+    (30..100).for_each(|key| cache.put_with_ttl(key, key, HOUR));
+    assert!(cache.set_capacity(30).is_ok());
+    assert_eq!((cache.weight(), cache.capacity()), (30, 30));
+    let error = cache.set_capacity(29).unwrap_err();
+    assert_eq!((error.wanted, error.capacity), (29, 30));
+    assert!((0..30).all(|key| cache.contains_key(&key)));
+}
+
+/// Makes an entry permanent at its first read.
+struct ReadOnce;
+
+impl Expiry<u64, u64> for ReadOnce {
+    fn created(&self, _: &u64, _: &u64) -> Duration {
+        HOUR
+    }
+    fn read(&self, _: &u64, _: &u64, _: Duration) -> Option<Duration> {
+        Some(Duration::MAX)
+    }
+}
+
+#[test]
+fn a_rule_that_takes_a_deadline_away_at_a_read_is_heard() {
+    let cache = small(2, || Volatile::new(Lru::new())).expiry(ReadOnce).build().unwrap();
+    cache.put(1, 10);
+    cache.put(2, 20);
+    assert_eq!(cache.get(&1), Some(10));
+    cache.put(3, 30);
+    assert!(cache.contains_key(&1) && !cache.contains_key(&2));
+    assert_eq!(cache.get(&3), Some(30));
+    assert!(cache.try_put(4, 40).is_err());
+}
