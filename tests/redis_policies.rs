@@ -3,7 +3,7 @@
 #[path = "support/directed.rs"]
 mod directed;
 
-use cachette::policy::{EvictionPolicy, Fifo, Lfu, Lru, Random, Sieve, Volatile};
+use cachette::policy::{EvictionPolicy, Fifo, Lfu, Lru, Random, Sieve, SoonestDeadline, Volatile};
 use cachette::{Builder, Cache, Expiry, ManualClock, Reason};
 use directed::Directed;
 use std::time::Duration;
@@ -179,4 +179,46 @@ fn a_rule_that_takes_a_deadline_away_at_a_read_is_heard() {
     assert!(cache.contains_key(&1) && !cache.contains_key(&2));
     assert_eq!(cache.get(&3), Some(30));
     assert!(cache.try_put(4, 40).is_err());
+}
+
+fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+#[test]
+fn the_nearest_deadline_leaves_first_whoever_sets_it() {
+    let cache = small(4, SoonestDeadline::new).build().unwrap();
+    cache.put(0, 0);
+    for (key, left) in [(1, 10), (2, 40), (3, 20)] {
+        cache.put_with_ttl(key, key, minutes(left));
+    }
+    let leaves = |key: u64, for_whom: u64| {
+        cache.put_with_ttl(for_whom, for_whom, minutes(1_000));
+        assert!(!cache.contains_key(&key) && cache.contains_key(&for_whom), "{key} {for_whom}");
+    };
+    assert_eq!(cache.get(&1), Some(1), "a use does not help");
+    leaves(1, 10);
+    cache.expire_in(&2, minutes(5));
+    leaves(2, 11);
+    // A new value, with another deadline, and none at all.
+    cache.put_with_ttl(10, 10, minutes(3));
+    leaves(10, 12);
+    cache.put(3, 3);
+    cache.persist(&12);
+    leaves(11, 13);
+    cache.persist(&13);
+    assert_eq!(cache.try_put(14, 14).unwrap_err().reason, Reason::Full);
+    cache.expire_in(&0, minutes(2_000));
+    leaves(0, 14);
+}
+
+#[test]
+fn who_gets_the_same_deadline_leaves_in_the_order_of_coming() {
+    let cache = small(100, SoonestDeadline::new).build().unwrap();
+    (0..100).for_each(|key| cache.put_with_ttl(key, key, HOUR));
+    for key in 0..100 {
+        cache.put_with_ttl(1_000 + key, 0, 2 * HOUR);
+        let left: Vec<_> = (0..100).filter(|key| cache.contains_key(key)).collect();
+        assert!(left.into_iter().eq(key + 1..100));
+    }
 }

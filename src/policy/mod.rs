@@ -10,6 +10,7 @@
 //! | [`Fifo`] | the oldest | not at all | nothing | |
 //! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
+//! | [`SoonestDeadline`] | the nearest deadline | not at all | nothing | Redis's `volatile-ttl`, exactly |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 //!
 //! [`Volatile`] narrows any of them to the entries that have a deadline.
@@ -27,6 +28,7 @@ mod lru;
 mod no_eviction;
 mod random;
 mod sieve;
+mod soonest;
 mod volatile;
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
 pub use sieve::Sieve;
+pub use soonest::SoonestDeadline;
 pub use volatile::Volatile;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
@@ -200,7 +203,7 @@ impl fmt::Debug for HitCounters<'_> {
 ///    [`Victim::Newcomer`] only if there is a newcomer.
 /// 2. `victim` asked again, with no other call and no counted hit between, answers the same.
 /// 3. [`coldest`](Self::coldest) names every entry that may be given up, once, and [`hottest`](Self::hottest) the same ones in
-///    reverse. An entry that may not ([`NoEviction`], [`Volatile`]) is in neither. `victim` answers [`Victim::None`] only if
+///    reverse. An entry that may not ([`NoEviction`], [`SoonestDeadline`], [`Volatile`]) is in neither. `victim` answers [`Victim::None`] only if
 ///    both are empty.
 /// 4. [`len`](Self::len) is the number of entries inserted and not yet removed, whether they may be given up or not.
 /// 5. Work a call is bounded by a constant, amortised over the calls. (`coldest`, `hottest` and `assert_valid` may walk.)
