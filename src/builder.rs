@@ -117,6 +117,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Who leaves when the cache is full. `make` is called once a segment, and once more after a policy's panic.
     ///
     /// Any policy of [`policy`](crate::policy), your own, or a boxed one that was chosen at run time:
+    /// [by its name in Redis](crate::policy::RedisPolicy), or as you like.
     ///
     /// ```
     /// use cachette::{Cache, policy::{EvictionPolicy, Fifo, Lru}};

@@ -6,7 +6,7 @@ use super::*;
 use crate::error::Reason;
 use crate::observe::Cause;
 use crate::policy::{EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random};
-use crate::policy::{Sieve, Slot, Victim};
+use crate::policy::{Sieve, Slot, SoonestDeadline, Victim, Volatile};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::{Clock, ManualClock, NEVER, Timer};
 use proptest::prelude::*;
@@ -147,7 +147,7 @@ fn assert_valid(engine: &Small) {
 proptest! {
     #[test]
     fn the_parts_stay_in_step(
-        policy in 0..6_u8,
+        policy in 0..8_u8,
         segments in 0..3_u32,
         ops in prop::collection::vec((0..20_u8, 0..60_u64, 0..12_u64), 1..250),
     ) {
@@ -157,6 +157,8 @@ proptest! {
             2 => Box::new(Fifo::new()),
             3 => Box::new(Random::seeded(3)),
             4 => Box::new(Sieve::new()),
+            5 => Box::new(Volatile::new(Lru::new())),
+            6 => Box::new(SoonestDeadline::new()),
             _ => Box::new(NoEviction::new()),
         });
         let engine: Small = Engine::new(1 << segments, 40, Some(40), &make);

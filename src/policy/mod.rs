@@ -13,7 +13,7 @@
 //! | [`SoonestDeadline`] | the nearest deadline | not at all | nothing | Redis's `volatile-ttl`, exactly |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 //!
-//! [`Volatile`] narrows any of them to the entries that have a deadline.
+//! [`Volatile`] narrows any of them to the entries that have a deadline. [`RedisPolicy`] chooses one by its name in Redis.
 
 use crate::engine::column::Column;
 use crate::observe::Cause;
@@ -27,6 +27,7 @@ pub(crate) mod list;
 mod lru;
 mod no_eviction;
 mod random;
+mod redis;
 mod sieve;
 mod soonest;
 mod volatile;
@@ -41,6 +42,7 @@ pub use lfu::Lfu;
 pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
+pub use redis::RedisPolicy;
 pub use sieve::Sieve;
 pub use soonest::SoonestDeadline;
 pub use volatile::Volatile;

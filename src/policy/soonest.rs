@@ -96,7 +96,7 @@ struct Item {
 /// use cachette::{Cache, policy::SoonestDeadline};
 /// use std::time::Duration;
 ///
-/// let minutes = |n| Duration::from_secs(60 * n);
+/// let minutes = |n: u64| Duration::from_secs(60 * n);
 /// let cache = Cache::<&str, u32>::builder().capacity(3).policy(SoonestDeadline::new).build()?;
 /// cache.put("config", 1);
 /// cache.put_with_ttl("session", 2, minutes(30));
