@@ -3,10 +3,15 @@
 #[path = "support/directed.rs"]
 mod directed;
 
-use cachette::policy::{EvictionPolicy, Fifo, Lfu, Lru, Random, Sieve, SoonestDeadline, Volatile};
-use cachette::{Builder, Cache, Expiry, ManualClock, Reason};
+use cachette::policy::{
+    EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, Random, SampledLfu, SampledLru,
+    Sieve, Slot, SoonestDeadline, Touch, Use, Victim, Volatile,
+};
+use cachette::{Builder, Cache, Cause, Clock, Expiry, ManualClock, Reason};
 use directed::Directed;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -221,4 +226,152 @@ fn who_gets_the_same_deadline_leaves_in_the_order_of_coming() {
         let left: Vec<_> = (0..100).filter(|key| cache.contains_key(key)).collect();
         assert!(left.into_iter().eq(key + 1..100));
     }
+}
+
+#[test]
+fn the_sampled_ones_keep_what_is_used() {
+    fn holds<P: EvictionPolicy + 'static>(make: impl Fn() -> P + Send + Sync + 'static) {
+        let clock = ManualClock::new();
+        let cache = small(200, make).clock(clock.clone()).build().unwrap();
+        for key in 0..5_000 {
+            cache.put(key, key);
+            if key % 100 == 0 {
+                clock.advance(Duration::from_secs(1));
+                // Twenty favourites, often used.
+                (0..20).for_each(|key| _ = cache.get(&key));
+            }
+        }
+        assert_eq!(cache.weight(), 200);
+        let kept = (0..20).filter(|key| cache.contains_key(key)).count();
+        assert!(kept >= 19, "{kept} of 20");
+    }
+    holds(SampledLru::new);
+    holds(SampledLfu::new);
+}
+
+/// A policy whose words count uses, and that says what it sees of them.
+struct Watch {
+    inner: Fifo,
+    seen: Arc<Mutex<Vec<(u32, u64)>>>,
+}
+
+/// Uses above, seconds below. A word of 99 uses is not to be touched.
+fn count(it: Use) -> u32 {
+    let uses = it.word.map_or(1, |word| (word >> 16) + 1);
+    assert_ne!(uses, 99, "unlucky");
+    uses << 16 | u32::try_from(it.now / 1_000_000_000).unwrap()
+}
+
+impl EvictionPolicy for Watch {
+    fn hears(&self) -> Hears {
+        Hears::Stamp(Touch::new(count))
+    }
+    fn insert(&mut self, slot: Slot, meta: &Meta) {
+        self.inner.insert(slot, meta);
+    }
+    fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
+        self.inner.relocate(from, to, meta);
+    }
+    fn remove(&mut self, slot: Slot, cause: Cause) {
+        self.inner.remove(slot, cause);
+    }
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
+        let words = self.inner.coldest().map(|slot| hits.stamp(slot));
+        self.seen.lock().unwrap().extend(words.map(|word| (word, hits.now())));
+        self.inner.victim(newcomer, hits)
+    }
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        self.inner.coldest()
+    }
+    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        self.inner.hottest()
+    }
+}
+
+type Seen = Arc<Mutex<Vec<(u32, u64)>>>;
+
+fn watched(capacity: u64) -> (Cache<u64, u64>, ManualClock, Seen) {
+    let seen = Seen::default();
+    let (clock, view) = (ManualClock::new(), Arc::clone(&seen));
+    let make = move || Watch { inner: Fifo::new(), seen: Arc::clone(&view) };
+    (small(capacity, make).clock(clock.clone()).build().unwrap(), clock, seen)
+}
+
+#[test]
+fn a_stamp_is_made_at_each_use_and_follows_the_entry() {
+    let (cache, clock, seen) = watched(3);
+    let second = Duration::from_secs(1);
+    (0..3).for_each(|key| cache.put(key, key));
+    clock.advance(second);
+    // Used four times, and looked at in ways that touch nothing.
+    let _ = (cache.get(&0), cache.get_with(&0, |_| ()), cache.pin().get(&0), cache.get_many(&[0]));
+    let _ = (cache.peek(&0), cache.contains_key(&0), cache.iter().count());
+    clock.advance(second);
+    // A write is a use, of the same entry in another slot; a new deadline is not.
+    cache.put(1, 11);
+    cache.put(1, 12);
+    cache.expire_in(&2, HOUR);
+    clock.advance(second);
+    cache.put(3, 3);
+    let now = 3_000_000_000;
+    assert_eq!(*seen.lock().unwrap(), [(5 << 16 | 1, now), (3 << 16 | 2, now), (1 << 16, now)]);
+    // Entry 0 has left; its slot is used again, by an entry with no past.
+    cache.maintain();
+    seen.lock().unwrap().clear();
+    cache.put(4, 4);
+    let words: Vec<_> = seen.lock().unwrap().iter().map(|&(word, _)| word).collect();
+    assert_eq!(words, [3 << 16 | 2, 1 << 16, 1 << 16 | 3]);
+}
+
+#[test]
+fn a_panic_while_a_stamp_is_made_leaves_a_valid_cache() {
+    let (cache, _, seen) = watched(2);
+    cache.put(0, 0);
+    (0..97).for_each(|_| assert_eq!(cache.get(&0), Some(0)));
+    std::panic::set_hook(Box::new(|_| {}));
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.get(&0)));
+    assert!(read.is_err(), "at a hit it goes through to the reader");
+    assert_eq!(cache.stats().policy_panics, 0);
+    cache.put(0, 1);
+    drop(std::panic::take_hook());
+    assert_eq!((cache.stats().policy_panics, cache.peek(&0)), (1, Some(1)), "at a write it ends");
+    (1..9).for_each(|key| cache.put(key, key));
+    assert_eq!((cache.weight(), cache.get(&8)), (2, Some(8)));
+    assert!(!seen.lock().unwrap().is_empty());
+}
+
+/// Counts how often it is read.
+struct Counting(Arc<AtomicU64>);
+
+impl Clock for Counting {
+    fn now(&self) -> Duration {
+        self.0.fetch_add(1, SeqCst);
+        Duration::ZERO
+    }
+    fn date(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+}
+
+#[test]
+fn only_a_policy_that_asks_for_stamps_reads_the_clock() {
+    let readings = |name: &str| {
+        let read = Arc::new(AtomicU64::new(0));
+        let builder = Cache::<u64, u64>::builder().capacity(100).clock(Counting(Arc::clone(&read)));
+        let cache = match name {
+            "lru" => builder.policy(Lru::new),
+            "sieve" => builder.policy(Sieve::new),
+            "fifo" => builder.policy(Fifo::new),
+            _ => builder.policy(SampledLru::new),
+        };
+        let cache = cache.build().unwrap();
+        (0..50).for_each(|key| cache.put(key, key));
+        (0..50).for_each(|key| assert_eq!(cache.get(&key), Some(key)));
+        read.load(SeqCst)
+    };
+    assert_eq!(["lru", "sieve", "fifo"].map(readings), [0; 3]);
+    assert_eq!(readings("sampled"), 100, "once a write, once a hit");
 }

@@ -11,6 +11,7 @@
 //! the caller delivers after the lock is released: destructors and listeners are user code.
 
 use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::time::Clock;
 use crossbeam_utils::CachePadded;
 use std::mem;
 
@@ -29,6 +30,7 @@ mod ring;
 mod room;
 pub(crate) mod segment;
 pub(crate) mod slab;
+pub(crate) mod stamps;
 mod state;
 mod stripe;
 pub(crate) mod sys;
@@ -70,12 +72,13 @@ pub(crate) struct Engine<K, V, F> {
 }
 
 impl<K, V, F> Engine<K, V, F> {
-    /// `segments` is a power of two. `expected` entries altogether, if that is known.
+    /// `segments` is a power of two. `expected` entries altogether, if that is known. The `clock` is for stamps.
     pub(crate) fn new(
         segments: usize,
         capacity: u64,
         expected: Option<usize>,
         make: &Make,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
         let share = capacity / segments as u64;
         let expected = expected.map(|entries| entries.div_ceil(segments).min(Slot::MAX));
@@ -83,7 +86,7 @@ impl<K, V, F> Engine<K, V, F> {
         let views = Arc::new(Views::new());
         let stripe = |number| {
             let (make, views) = (Arc::clone(make), Arc::clone(&views));
-            CachePadded::new(Stripe::new(number, make, share, expected, limbo, views))
+            CachePadded::new(Stripe::new(number, make, share, expected, limbo, views, clock))
         };
         let stripes = (0..segments).map(stripe).collect();
         let shift = u64::BITS - 1 - segments.trailing_zeros();

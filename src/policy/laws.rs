@@ -30,8 +30,11 @@ pub(super) struct Segment<P> {
 impl<P: EvictionPolicy> Segment<P> {
     pub(super) fn new(mut policy: P) -> Self {
         policy.resize(100);
-        let max = if let Hears::Counter(max) = policy.hears() { max } else { 0 };
-        let hits = HitCounters::new(max);
+        let hits = match policy.hears() {
+            Hears::Counter(max) => HitCounters::new(max),
+            Hears::Stamp(touch) => HitCounters::stamped(touch),
+            _ => HitCounters::new(0),
+        };
         Self { policy, hits, residents: Vec::new(), free: Vec::new(), last: None }
     }
 
@@ -47,7 +50,7 @@ impl<P: EvictionPolicy> Segment<P> {
 
     pub(super) fn insert(&mut self, meta: &Meta) -> Slot {
         let slot = self.vacant();
-        self.hits.set(slot, 0);
+        self.hits.publish(slot);
         self.policy.insert(slot, meta);
         self.residents.push((slot, *meta));
         self.last = Some(slot);
@@ -55,6 +58,9 @@ impl<P: EvictionPolicy> Segment<P> {
     }
 
     pub(super) fn update(&mut self, slot: Slot, meta: &Meta) {
+        if let Hears::Stamp(_) = self.policy.hears() {
+            self.hits.record(slot); // a write is a use
+        }
         self.policy.update(slot, meta);
         self.know(slot, meta);
         self.last = Some(slot);
@@ -74,8 +80,7 @@ impl<P: EvictionPolicy> Segment<P> {
     /// Moves an entry to another slot, and says to which.
     pub(super) fn relocate(&mut self, from: Slot, meta: &Meta) -> Slot {
         let to = self.vacant();
-        self.hits.set(to, self.hits.get(from));
-        self.hits.set(from, 0);
+        self.hits.relocate(from, to);
         self.policy.relocate(from, to, meta);
         let slots = self.residents.iter_mut().map(|row| &mut row.0).chain(&mut self.last);
         slots.filter(|slot| **slot == from).for_each(|slot| *slot = to);
@@ -87,7 +92,7 @@ impl<P: EvictionPolicy> Segment<P> {
     pub(super) fn hit(&mut self, slot: Slot) {
         match self.policy.hears() {
             Hears::Nothing => {}
-            Hears::Counter(_) => self.hits.record(slot),
+            Hears::Counter(_) | Hears::Stamp(_) => self.hits.record(slot),
             Hears::Recency if self.last == Some(slot) => {}
             Hears::InOrder | Hears::Recency => self.policy.hit(slot),
         }

@@ -1,7 +1,9 @@
 //! Every policy obeys the laws; and the suite sees one that does not.
 
 use super::*;
-use crate::policy::{Fifo, Lfu, Lru, NoEviction, Random, Sieve, SoonestDeadline, Volatile};
+use crate::policy::{
+    Fifo, Lfu, Lru, NoEviction, Random, SampledLfu, SampledLru, Sieve, SoonestDeadline, Volatile,
+};
 
 /// CLOCK, or second chance: a queue in which an entry that was hit goes round once more (Corbató 1968). Here for a counter
 /// policy that moves its entries, as no policy of this version does.
@@ -56,6 +58,9 @@ fn every_policy_obeys_the_laws() {
     obeys_boxed_or_not(NoEviction::new, |_| false);
     obeys_boxed_or_not(Sieve::new, ANY);
     obeys_boxed_or_not(Clock::default, ANY);
+    obeys_boxed_or_not(|| SampledLru::seeded(9), ANY);
+    obeys_boxed_or_not(|| SampledLfu::seeded(9), ANY);
+    obeys_boxed_or_not(|| Volatile::new(SampledLru::new()), MORTAL);
     obeys_boxed_or_not(SoonestDeadline::new, MORTAL);
     obeys_boxed_or_not(|| Volatile::new(Lru::new()), MORTAL);
     obeys_boxed_or_not(|| Volatile::new(Lfu::new()), MORTAL);
@@ -67,13 +72,15 @@ fn every_policy_obeys_the_laws() {
 /// A miss that is heard of takes the lock: it is not asked for where nothing comes of it.
 #[test]
 fn who_does_not_say_otherwise_hears_of_misses() {
-    let ours: [Box<dyn EvictionPolicy>; 8] = [
+    let ours: [Box<dyn EvictionPolicy>; 10] = [
         Box::new(Lru::new()),
         Box::new(Lfu::new()),
         Box::new(Fifo::new()),
         Box::new(Random::seeded(9)),
         Box::new(NoEviction::new()),
         Box::new(Sieve::new()),
+        Box::new(SampledLru::new()),
+        Box::new(SampledLfu::new()),
         Box::new(SoonestDeadline::new()),
         Box::new(Volatile::new(Lru::new())),
     ];
