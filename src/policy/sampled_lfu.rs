@@ -31,6 +31,17 @@
 //! `LFUDecrAndReturn`. The counter: Morris, *Counting large numbers of events in small registers*, Communications of the ACM
 //! 21(10), 1978.
 //!
+//! **Measured.** Hit ratios in percent, read-through, at 1,000 requests a second (`cargo run --release --example replay -- TRACE
+//! --policies lru,lfu,sampled-lfu`). Because it forgets it is far above exact LFU where fashions change, and below it where they
+//! do not: between LFU and LRU, and often above both.
+//!
+//! | trace @ entries | LRU | LFU | sampled | | trace @ entries | LRU | LFU | sampled |
+//! |---|---|---|---|---|---|---|---|---|
+//! | OLTP @ 9344 | 60.1 | 33.6 | 59.5 | | P3 @ 38127 | 4.3 | 12.0 | 6.4 |
+//! | scarab-recs @ 12918 | 51.7 | 43.4 | 52.8 | | P6 @ 38689 | 5.5 | 15.0 | 9.5 |
+//! | orm-busy @ 3817 | 84.1 | 47.8 | 84.0 | | P6 @ 154754 | 82.4 | 37.2 | 76.8 |
+//! | web07 @ 1024 | 50.6 | 45.2 | 52.1 | | sprite @ 354 | 65.7 | 23.3 | 56.0 |
+//!
 //! **Trace.** Worked by hand; the test replays it from this very text. It shows each entry with its minute and count. Up to a count
 //! of 5 a use always counts; five draws from so few find everybody.
 //!

@@ -28,6 +28,17 @@
 //!
 //! **Source.** Redis, `src/evict.c`: `LRU_BITS` 24, `LRU_CLOCK_RESOLUTION` 1000 ms, `estimateObjectIdleTime`.
 //!
+//! **Measured.** Hit ratios in percent, read-through, at 1,000 requests a second (`cargo run --release --example replay -- TRACE
+//! --policies lru,sampled-lru`). In 13 cells of 2,500 entries or more it is within a point of LRU, in 8 within a fifth of one.
+//! In small caches a whole round of the entries fits into few seconds, and the draws matter more, for better and worse.
+//!
+//! | trace @ entries | LRU | sampled | | trace @ entries | LRU | sampled |
+//! |---|---|---|---|---|---|---|
+//! | OLTP @ 1869 | 41.6 | 41.2 | | P6 @ 154754 | 82.4 | 81.8 |
+//! | OLTP @ 9344 | 60.1 | 60.0 | | multi2 @ 284 | 26.9 | 23.2 |
+//! | scarab-recs @ 12918 | 51.7 | 51.5 | | sprite @ 354 | 65.7 | 63.2 |
+//! | orm-busy @ 3817 | 84.1 | 84.2 | | cpp @ 61 | 19.4 | 33.0 |
+//!
 //! **Trace.** Worked by hand; the test replays it from this very text. It shows each entry with its word. Five draws from so few
 //! find everybody.
 //!
