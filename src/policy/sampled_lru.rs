@@ -30,7 +30,8 @@
 //!
 //! **Measured.** Hit ratios in percent, read-through, at 1,000 requests a second (`cargo run --release --example replay -- TRACE
 //! --policies lru,sampled-lru`). In 13 cells of 2,500 entries or more it is within a point of LRU, in 8 within a fifth of one.
-//! In small caches a whole round of the entries fits into few seconds, and the draws matter more, for better and worse.
+//! In small caches a whole round of the entries fits into few seconds, and the draws matter more, for better and worse. OLTP @ 1869
+//! has 41.4 at 10 requests a second and 36.3 at 100,000, when the entries turn over within one.
 //!
 //! | trace @ entries | LRU | sampled | | trace @ entries | LRU | sampled |
 //! |---|---|---|---|---|---|---|

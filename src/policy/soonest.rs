@@ -228,13 +228,13 @@ impl EvictionPolicy for SoonestDeadline {
         self.schedule(slot, meta.deadline);
     }
 
-    fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
+    /// Its new deadline is told by `update`, which comes next.
+    fn relocate(&mut self, from: Slot, to: Slot, _: &Meta) {
         if let Some(at) = self.place_of(from) {
             self.place[from] = Place::NONE;
             self.heap[at].slot = to;
             self.set_place(to, at);
         }
-        self.schedule(to, meta.deadline);
     }
 
     fn reschedule(&mut self, slot: Slot, meta: &Meta) {

@@ -234,7 +234,7 @@ impl<P: EvictionPolicy> fmt::Debug for Volatile<P> {
 mod tests {
     use super::super::laws::{CALM, Segment};
     use super::super::lockstep::{complaint, letters, operations, random, replay};
-    use super::super::{Fifo, Lfu, Lru};
+    use super::super::{Fifo, Lfu, Lru, SoonestDeadline};
     use super::*;
 
     const MORTAL: Meta = Meta::new(0, 1, 9);
@@ -374,6 +374,18 @@ mod tests {
         assert_eq!(segment.victim(Some(&CALM)), Victim::Entry(slot));
         segment.remove(permanent, Cause::Deleted);
         assert_eq!(segment.policy.len(), 1);
+    }
+
+    #[test]
+    fn a_new_deadline_goes_through() {
+        let mut segment = Segment::new(Volatile::new(SoonestDeadline::new()));
+        let [a, b] = [5, 6].map(|due| segment.insert(&Meta::new(0, 1, due)));
+        assert!(segment.policy.coldest().eq([a, b]));
+        segment.reschedule(a, &Meta::new(0, 1, 7));
+        assert!(segment.policy.coldest().eq([b, a]));
+        segment.update(a, &MORTAL);
+        segment.update(b, &Meta::new(0, 1, 10));
+        assert!(segment.policy.coldest().eq([a, b]));
     }
 
     #[test]
