@@ -112,6 +112,25 @@ mod tests {
     }
 
     #[test]
+    fn the_cheap_reading_is_the_time() {
+        struct Coarse;
+        impl Clock for Coarse {
+            fn now(&self) -> Duration {
+                panic!("dear")
+            }
+            fn bounds(&self) -> (u64, u64) {
+                (3, 5)
+            }
+            fn date(&self) -> std::time::SystemTime {
+                std::time::SystemTime::UNIX_EPOCH
+            }
+        }
+        let stamps = Stamps::new(Touch::new(|it: Use| it.now as u32), Arc::new(Coarse));
+        stamps.publish(Slot::new(0), None);
+        assert_eq!((stamps.get(Slot::new(0)), stamps.now()), (3, 3), "it never says too much");
+    }
+
+    #[test]
     fn a_thread_draws_the_same_in_every_run() {
         let drawn = || crate::sync::thread::spawn(|| [0; 9].map(|_| draw())).join();
         assert_eq!(drawn().ok(), drawn().ok());

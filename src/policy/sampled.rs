@@ -289,6 +289,18 @@ mod tests {
         assert!(last.index() > 60, "the most idle of fifteen of eighty: {last:?}");
     }
 
+    #[test]
+    fn a_candidate_that_moves_stays_a_candidate() {
+        let (mut sampled, hits) = eighty();
+        let Victim::Entry(worst) = sampled.victim(&hits, |word, _| u64::from(word)) else {
+            panic!("none")
+        };
+        let there = Slot::new(100);
+        sampled.relocate(worst, there, &CALM);
+        assert_eq!(sampled.victim(&hits, |word, _| u64::from(word)), Victim::Entry(there));
+        sampled.assert_valid();
+    }
+
     impl Sampled {
         fn residents(&self) -> impl Iterator<Item = Slot> {
             self.residents.residents()

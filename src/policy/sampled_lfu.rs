@@ -226,6 +226,7 @@ mod tests {
     /// `LFULogIncr` and `LFUDecrAndReturn`, with real numbers.
     #[test]
     fn counts_rise_and_fall_as_in_redis() {
+        assert_eq!((counted(255, 0), counted(254, 0)), (255, 255));
         let mut random = 1;
         for _ in 0..100_000 {
             random = crate::hash::after(random);
