@@ -117,6 +117,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Who leaves when the cache is full. `make` is called once a segment, and once more after a policy's panic.
     ///
     /// Any policy of [`policy`](crate::policy), your own, or a boxed one that was chosen at run time:
+    /// [by its name in Redis](crate::policy::RedisPolicy), or as you like.
     ///
     /// ```
     /// use cachette::{Cache, policy::{EvictionPolicy, Fifo, Lru}};
@@ -365,9 +366,11 @@ impl<K, V, S> Builder<K, V, S> {
     /// Builds from choices that have been checked.
     pub(crate) fn assemble(self, capacity: u64) -> Cache<K, V, S> {
         let segments = self.default_segments(capacity);
+        let entries = self.entries(capacity);
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let seed = self.seed.unwrap_or_else(|| ahash::RandomState::new().hash_one(0_u8));
         Cache {
-            engine: Engine::new(segments, capacity, self.entries(capacity), &self.make),
+            engine: Engine::new(segments, capacity, entries, &self.make, &clock),
             hasher: self.hasher,
             weigher: self.weigher,
             listener: self.listener,
@@ -377,7 +380,7 @@ impl<K, V, S> Builder<K, V, S> {
                 expiry: self.expiry,
                 jitter: Jitter::new(self.jitter.unwrap_or(0.0), seed),
             },
-            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
+            clock,
             recorder: Recorder::new(),
         }
     }

@@ -40,6 +40,25 @@ pub enum BuildError {
     TtiAndExpiry,
 }
 
+/// A name that no policy of Redis has.
+///
+/// ```
+/// use cachette::policy::RedisPolicy;
+///
+/// let error = "lru".parse::<RedisPolicy>().unwrap_err();
+/// assert_eq!(error.name, "lru");
+/// assert!(error.to_string().contains("allkeys-lru"));
+/// ```
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+// The names are written out: errors know nothing of policies. A test compares.
+#[error(
+    "no policy is named {name:?}: legal are noeviction, allkeys-lru, allkeys-lfu, allkeys-random, volatile-lru, volatile-lfu, volatile-random, volatile-ttl"
+)]
+pub struct UnknownPolicy {
+    /// What was given.
+    pub name: String,
+}
+
 /// Why a write was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -159,7 +159,7 @@ where
         if segment.has(slot) && segment.deadline(slot) == read.deadline {
             let now = self.now();
             let idle = deadline(now, more);
-            segment.set_deadline(slot, Deadline { idle, ..read.deadline }, now);
+            segment.reschedule(hash, slot, Deadline { idle, ..read.deadline }, now);
         }
     }
 

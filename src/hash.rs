@@ -10,6 +10,14 @@ pub(crate) const fn mix(hash: u64) -> u64 {
     (product >> u64::BITS) as u64 ^ product as u64
 }
 
+/// The number after `x` in a long row of numbers that look random; `x` is not 0, and never comes to be.
+pub(crate) const fn after(x: u64) -> u64 {
+    // Marsaglia's xorshift, 2003.
+    let x = x ^ (x << 13);
+    let x = x ^ (x >> 7);
+    x ^ (x << 17)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +45,15 @@ mod tests {
         }
         let all: HashSet<u64> = (0..10_000_u64).map(mix).collect();
         assert_eq!(all.len(), 10_000);
+    }
+
+    #[test]
+    fn numbers_that_look_random_do_not_come_again_soon() {
+        let row: HashSet<u64> =
+            std::iter::successors(Some(1), |&x| Some(after(x))).take(10_000).collect();
+        assert_eq!(row.len(), 10_000);
+        assert!(!row.contains(&0));
+        let high = row.iter().filter(|&&x| x >> 63 == 1).count();
+        assert!((4_700..5_300).contains(&high), "{high}");
     }
 }

@@ -82,7 +82,9 @@ pub use cache::Cache;
 #[cfg(not(cachette_loom))]
 pub use entry::{Compute, Computed};
 #[cfg(not(cachette_loom))]
-pub use error::{BuildError, CapacityError, ComputeError, LoadError, Reason, Refused};
+pub use error::{
+    BuildError, CapacityError, ComputeError, LoadError, Reason, Refused, UnknownPolicy,
+};
 #[cfg(not(cachette_loom))]
 pub use expiry::Expiry;
 #[cfg(not(cachette_loom))]

@@ -1,13 +1,15 @@
 //! The bound: promises C1 to C4, and who makes room for whom.
 
+#[path = "support/directed.rs"]
+mod directed;
 mod support;
 
 use cachette::policy::{
     EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random, Slot, Victim,
 };
 use cachette::{Builder, Cache, CapacityError, Cause, Compute, ComputeError, Reason};
+use directed::Directed;
 use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -382,41 +384,6 @@ fn c1_a_value_that_grows_to_the_whole_capacity_stands_alone() {
         let key = cache.iter().next().unwrap().0;
         cache.try_put(key, 100).unwrap();
         assert_eq!(cache.iter().collect::<Vec<_>>(), [(key, 100)]);
-    }
-}
-
-/// A hasher whose hashes the cache's own mixing gives the top bits of the key: those choose its segment.
-#[derive(Clone)]
-struct Directed;
-
-struct Direct(u64);
-
-impl BuildHasher for Directed {
-    type Hasher = Direct;
-
-    fn build_hasher(&self) -> Direct {
-        Direct(0)
-    }
-}
-
-impl Hasher for Direct {
-    fn write(&mut self, _: &[u8]) {
-        panic!("keys are u64");
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        // The mixing adds both halves of a product without carry.
-        let mix = |hash: u64| {
-            let product = u128::from(hash) * 0x9E37_79B9_7F4A_7C15;
-            (product >> 64) as u64 ^ product as u64
-        };
-        let mut draws = Rng::new(key);
-        let fits = |hash: &u64| mix(*hash) >> 60 == key >> 60;
-        self.0 = std::iter::repeat_with(|| draws.below(u64::MAX)).find(fits).unwrap();
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

@@ -7,8 +7,8 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(unsafe_code, reason = "an allocator, and pages that are write-protected")]
 
-use cachette::Cache;
-use cachette::policy::{Lru, Sieve};
+use cachette::policy::{Lru, SampledLru, Sieve};
+use cachette::{Cache, ManualClock};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hash::BuildHasher;
@@ -106,8 +106,12 @@ fn read_all<S: BuildHasher>(cache: &Cache<u64, u64, S>, view: &cachette::Pinned<
 fn run(case: &str) {
     let cache = in_arena(|| {
         let builder = Cache::<u64, u64>::builder().capacity(20_000).segments(4);
-        let builder =
-            if case == "ordered" { builder.policy(Lru::new) } else { builder.policy(Sieve::new) };
+        let builder = match case {
+            "ordered" => builder.policy(Lru::new),
+            // The second does not change: a stamp is what it was.
+            "stamped" => builder.policy(SampledLru::new).clock(ManualClock::new()),
+            _ => builder.policy(Sieve::new),
+        };
         let cache = Box::new(builder.build().unwrap());
         (0..=KEYS).for_each(|key| cache.put(key, key));
         cache
@@ -120,7 +124,7 @@ fn run(case: &str) {
             turns.wait();
             turns.wait();
             match case {
-                "hits" | "ordered" => read_all(&cache, &view),
+                "hits" | "stamped" | "ordered" => read_all(&cache, &view),
                 "put" => cache.put(1, 2),
                 // This key was never read: its counter can count.
                 "cold" => assert_eq!(cache.get(&KEYS), Some(KEYS)),
@@ -134,7 +138,7 @@ fn run(case: &str) {
         turns.wait();
         protect(libc::PROT_READ);
         turns.wait();
-        if case == "hits" {
+        if matches!(case, "hits" | "stamped") {
             read_all(&cache, &view);
         }
         turns.wait();
@@ -169,7 +173,9 @@ fn a_case() {
 
 #[test]
 fn r2_a_warm_hit_writes_nothing_that_is_shared() {
-    assert_eq!(signal_of("hits"), None);
+    for case in ["hits", "stamped"] {
+        assert_eq!(signal_of(case), None, "{case}");
+    }
 }
 
 #[test]

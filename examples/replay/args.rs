@@ -46,10 +46,16 @@ pub(crate) struct Args {
     /// Seed of everything that is drawn at random
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
+    /// Requests a second of the cache's clock, which the sampled policies and --ttl go by
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Seconds that an item lives. Without it nothing has a deadline, and the volatile policies give nothing up
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) ttl: Option<u64>,
     /// Write the results to this file, too
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Compare the hits of exact policies (all but random and noeviction) with this file, such as one that --csv wrote
+    /// Compare the hits of exact policies (not random, sampled, or noeviction) with this file, such as one that --csv wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
 }
@@ -176,6 +182,8 @@ mod tests {
             ("--segments", "0", "power of two"),
             ("--requests", "0", "1.."),
             ("--keys", "0", "1.."),
+            ("--rate", "0", "1.."),
+            ("--ttl", "0", "1.."),
         ] {
             let error = Args::try_parse_from(["replay", flag, value]).expect_err("nonsense");
             assert_eq!(error.exit_code(), 2);

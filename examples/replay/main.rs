@@ -20,11 +20,12 @@ use args::{Amount, Args};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use report::Reference;
-use run::{Cell, Setting};
+use run::{Cell, Policy, Setting};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use trace::{Source, Trace};
 use workload::Workload;
 
@@ -112,12 +113,7 @@ fn replay(args: &Args) -> Result<ExitCode, String> {
         for capacity in capacities {
             for policy in &args.policies {
                 output.bar.set_message(format!("{} {} {capacity}", trace.name, policy.name));
-                let setting = Setting { segments: args.segments, seed: args.seed };
-                let cell =
-                    run::replay(&trace, policy, capacity, setting, |done| output.bar.inc(done))
-                        .map_err(|error| {
-                            format!("capacity {capacity}, {} segments: {error}", args.segments)
-                        })?;
+                let cell = cell(args, &trace, policy, capacity, &output.bar)?;
                 output.cell(&cell, policy.exact)?;
                 if output.is_unheard() {
                     return Ok(ExitCode::SUCCESS);
@@ -126,6 +122,22 @@ fn replay(args: &Args) -> Result<ExitCode, String> {
         }
     }
     output.finish()
+}
+
+/// Replays one cell, in a thread of its own: what is drawn there does not depend on the cells before.
+fn cell(
+    args: &Args,
+    trace: &Trace,
+    policy: &Policy,
+    capacity: u64,
+    bar: &ProgressBar,
+) -> Result<Cell, String> {
+    let Args { segments, seed, rate, .. } = *args;
+    let setting = Setting { segments, seed, rate, ttl: args.ttl.map(Duration::from_secs) };
+    let replay = || run::replay(trace, policy, capacity, setting, |done| bar.inc(done));
+    let done = std::thread::scope(|scope| scope.spawn(replay).join());
+    let cell = done.map_err(|_| format!("{} at {capacity}: a panic", policy.name))?;
+    cell.map_err(|error| format!("capacity {capacity}, {segments} segments: {error}"))
 }
 
 /// The capacities to run, each once, as given.
@@ -151,6 +163,8 @@ struct Output {
     /// The width of the longest trace name.
     names: usize,
     begun: bool,
+    /// Requests a second of the cache's clock.
+    rate: u32,
     /// False once the reader of standard output is gone.
     heard: bool,
     csv: Option<(String, File)>,
@@ -181,6 +195,7 @@ impl Output {
             bar,
             names,
             begun: false,
+            rate: args.rate,
             heard: true,
             csv,
             check,
@@ -192,6 +207,7 @@ impl Output {
     fn cell(&mut self, cell: &Cell, exact: bool) -> Result<(), String> {
         if !self.begun {
             self.begun = true;
+            self.say(&report::clock(self.rate))?;
             self.say(&report::header(self.names))?;
         }
         self.say(&report::row(self.names, cell))?;

@@ -7,7 +7,12 @@ use std::fmt::Write as _;
 pub(crate) const CSV_HEADER: &str =
     "trace,capacity,policy,requests,hits,ratio,bytes,byte_hits,requests_per_second,peak_weight";
 
-/// The table's first line; `names` is the width of the longest trace name.
+/// What goes above the table.
+pub(crate) fn clock(rate: u32) -> String {
+    format!("by the cache's clock: {rate} requests a second")
+}
+
+/// The table's column heads; `names` is the width of the longest trace name.
 pub(crate) fn header(names: usize) -> String {
     table_line(
         names,
@@ -47,7 +52,7 @@ pub(crate) fn row(names: usize, cell: &Cell) -> String {
 fn table_line(names: usize, fields: [String; 10]) -> String {
     let [trace, capacity, policy, requests, hits, ratio, byte_ratio, speed, peak, seconds] = fields;
     format!(
-        "{trace:<names$}  {capacity:>10}  {policy:<10}  {requests:>9}  {hits:>9}  {ratio:>6}  {byte_ratio:>10}  {speed:>8}  {peak:>11}  {seconds:>8}"
+        "{trace:<names$}  {capacity:>10}  {policy:<15}  {requests:>9}  {hits:>9}  {ratio:>6}  {byte_ratio:>10}  {speed:>8}  {peak:>11}  {seconds:>8}"
     )
 }
 

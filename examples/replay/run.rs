@@ -5,8 +5,8 @@
 
 use crate::trace::Trace;
 use ahash::RandomState;
-use cachette::policy::{Fifo, Lfu, Lru, NoEviction, Random, Sieve};
-use cachette::{BuildError, Builder, Cache};
+use cachette::policy::{Fifo, Lfu, Lru, Random, RedisPolicy, SampledLfu, SampledLru, Sieve};
+use cachette::{BuildError, Builder, Cache, ManualClock};
 use std::time::{Duration, Instant};
 
 type Build = Builder<u32, u64>;
@@ -21,6 +21,17 @@ pub(crate) struct Policy {
     choose: fn(Build, u64) -> Build,
 }
 
+/// One of Redis's policies, by its name there.
+macro_rules! redis {
+    ($name:literal, $policy:ident, exact: $exact:literal) => {
+        Policy {
+            name: $name,
+            exact: $exact,
+            choose: |build, _| build.policy(|| RedisPolicy::$policy.build()),
+        }
+    };
+}
+
 /// Every policy. A new one is one line here.
 pub(crate) const POLICIES: &[Policy] = &[
     Policy { name: "lru", exact: true, choose: |build, _| build.policy(Lru::new) },
@@ -32,7 +43,24 @@ pub(crate) const POLICIES: &[Policy] = &[
         exact: false,
         choose: |build, seed| build.policy(move || Random::seeded(seed)),
     },
-    Policy { name: "noeviction", exact: false, choose: |build, _| build.policy(NoEviction::new) },
+    Policy {
+        name: "sampled-lru",
+        exact: false,
+        choose: |build, seed| build.policy(move || SampledLru::seeded(seed)),
+    },
+    Policy {
+        name: "sampled-lfu",
+        exact: false,
+        choose: |build, seed| build.policy(move || SampledLfu::seeded(seed)),
+    },
+    redis!("noeviction", NoEviction, exact: false),
+    redis!("allkeys-lru", AllkeysLru, exact: true),
+    redis!("allkeys-lfu", AllkeysLfu, exact: true),
+    redis!("allkeys-random", AllkeysRandom, exact: false),
+    redis!("volatile-lru", VolatileLru, exact: true),
+    redis!("volatile-lfu", VolatileLfu, exact: true),
+    redis!("volatile-random", VolatileRandom, exact: false),
+    redis!("volatile-ttl", VolatileTtl, exact: true),
 ];
 
 /// The policy of this name.
@@ -49,6 +77,10 @@ pub(crate) fn policy(name: &str) -> Result<&'static Policy, String> {
 pub(crate) struct Setting {
     pub(crate) segments: usize,
     pub(crate) seed: u64,
+    /// Requests a second of the cache's clock.
+    pub(crate) rate: u32,
+    /// How long an item lives, by that clock.
+    pub(crate) ttl: Option<Duration>,
 }
 
 /// What one replay counted.
@@ -94,7 +126,10 @@ pub(crate) fn replay(
     setting: Setting,
     mut progress: impl FnMut(u64),
 ) -> Result<Cell, BuildError> {
+    let clock = ManualClock::new();
     let build = Cache::<u32, u64>::builder()
+        .clock(clock.clone())
+        .time_to_live(setting.ttl.unwrap_or(Duration::MAX))
         .capacity(capacity)
         .weigher(|_, size| *size)
         .segments(setting.segments)
@@ -104,6 +139,7 @@ pub(crate) fn replay(
     let cache = (policy.choose)(build, setting.seed).build()?;
     let size_of = |id: u32| trace.sizes.as_ref().map_or(1, |sizes| sizes[id as usize]);
     let (mut hits, mut byte_hits, mut peak) = (0, 0_u64, 0);
+    let step = Duration::from_secs(1) / setting.rate;
     let start = Instant::now();
     for some in trace.ids.chunks(1 << 15) {
         for &id in some {
@@ -114,6 +150,7 @@ pub(crate) fn replay(
                 cache.put(id, size_of(id));
                 peak = peak.max(cache.weight());
             }
+            clock.advance(step);
         }
         progress(some.len() as u64);
     }
@@ -135,7 +172,7 @@ mod tests {
     use super::*;
     use crate::trace::Requests;
 
-    const ONE: Setting = Setting { segments: 1, seed: 1 };
+    const ONE: Setting = Setting { segments: 1, seed: 1, rate: 1_000, ttl: None };
 
     fn trace(requests: &[(u64, Option<u64>)]) -> Trace {
         let mut made = Requests::default();
@@ -175,6 +212,25 @@ mod tests {
         assert_eq!(run(&trace, "noeviction", 2).hits, 4);
         assert_eq!(run(&trace, "random", 3).hits, 6);
         assert_eq!((run(&trace, "lru", 2).peak, run(&trace, "lru", 5).peak), (2, 3));
+    }
+
+    #[test]
+    fn the_clock_goes_with_the_requests() {
+        let requests: Vec<_> = (0..10_000).map(|i| (i % 100, None)).collect();
+        let hits = |name, rate, ttl| {
+            let setting = Setting { rate, ttl, ..ONE };
+            let policy = policy(name).expect("legal");
+            replay(&trace(&requests), policy, 50, setting, |_| {}).expect("builds").hits
+        };
+        assert_eq!(hits("allkeys-lru", 1_000, None), 0);
+        // Half of the keys stay for good, or for as long as they live: 100 requests a second.
+        assert_eq!(hits("volatile-lru", 100, None), 50 * 99);
+        assert_eq!(hits("volatile-ttl", 100, Some(Duration::from_secs(1_000))), 0);
+        assert!((1..5_000).contains(&hits("noeviction", 100, Some(Duration::from_secs(3)))));
+        // A clock that stands still tells sampled LRU nothing; one that goes makes it LRU.
+        assert!(
+            hits("sampled-lru", u32::MAX, None) > 1_000 && hits("sampled-lru", 1, None) < 1_000
+        );
     }
 
     #[test]

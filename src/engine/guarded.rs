@@ -5,8 +5,9 @@
 //! showing a fresh policy every resident. That costs O(residents), once a panic.
 
 use crate::caught::caught;
+use crate::engine::stamps::Stamps;
 use crate::observe::Cause;
-use crate::policy::{Counts, EvictionPolicy, Hears, HitCounters, Lru, Meta, Slot, Victim};
+use crate::policy::{Counts, EvictionPolicy, Hears, HitCounters, Lru, Meta, Slot, Touch, Victim};
 use crate::sync::Arc;
 
 /// Makes a policy for a segment.
@@ -22,11 +23,13 @@ impl Ears {
     /// Through the ring, but not twice in a row.
     const RECENCY: u32 = 1 << 9;
     const MISSES: u32 = 1 << 10;
+    const STAMPS: u32 = 1 << 11;
 
     fn of(policy: &dyn EvictionPolicy, hears: Hears) -> Self {
         let hits = match hears {
             Hears::Nothing => 0,
             Hears::Counter(max) => u32::from(max),
+            Hears::Stamp(_) => Self::STAMPS,
             Hears::InOrder => Self::IN_ORDER,
             Hears::Recency => Self::RECENCY,
         };
@@ -47,14 +50,20 @@ impl Ears {
         self.0.to_le_bytes()[0]
     }
 
+    /// True if a hit is told by more than a counter: through the ring, or by stamps.
     #[inline]
-    pub(crate) const fn by_ring(self) -> bool {
-        self.0 & (Self::IN_ORDER | Self::RECENCY) != 0
+    pub(crate) const fn by_note(self) -> bool {
+        self.0 & (Self::IN_ORDER | Self::RECENCY | Self::STAMPS) != 0
     }
 
     #[inline]
     pub(crate) const fn recency(self) -> bool {
         self.0 & Self::RECENCY != 0
+    }
+
+    #[inline]
+    pub(crate) const fn stamps(self) -> bool {
+        self.0 & Self::STAMPS != 0
     }
 
     #[inline]
@@ -88,6 +97,11 @@ impl Guarded {
         self.ears
     }
 
+    /// What makes the words of its entries, if it hears by these.
+    pub(crate) const fn touch(&self) -> Option<Touch> {
+        if let Hears::Stamp(touch) = self.hears { Some(touch) } else { None }
+    }
+
     /// How often it has panicked.
     pub(crate) const fn panics(&self) -> u64 {
         self.panics
@@ -107,6 +121,11 @@ impl Guarded {
     #[inline]
     pub(crate) fn insert(&mut self, slot: Slot, meta: &Meta) {
         self.call(|policy| policy.insert(slot, meta));
+    }
+
+    /// Makes the word of an entry, which has come into `to`: as a new one, or from `from`.
+    pub(crate) fn stamp(&mut self, stamps: &Stamps, to: Slot, from: Option<Slot>) {
+        self.call(|_| stamps.publish(to, from));
     }
 
     pub(crate) fn reschedule(&mut self, slot: Slot, meta: &Meta) {
@@ -200,8 +219,12 @@ mod tests {
     fn a_word_says_how_a_policy_hears() {
         use crate::policy::Fifo;
 
+        let touch = crate::policy::Touch::new(|_| 0);
         let ears = |hears| Ears::from_word(Ears::of(&Fifo::new(), hears).word());
-        let seen = |ears: Ears| (ears.counter(), ears.by_ring(), ears.recency(), ears.misses());
+        let seen = |ears: Ears| (ears.counter(), ears.by_note(), ears.recency(), ears.misses());
+        assert_eq!(seen(ears(Hears::Stamp(touch))), (0, true, false, false));
+        assert!(ears(Hears::Stamp(touch)).stamps() && !ears(Hears::InOrder).stamps());
+        assert!(!ears(Hears::Counter(255)).stamps() && !ears(Hears::Nothing).stamps());
         assert_eq!(seen(ears(Hears::Nothing)), (0, false, false, false));
         assert_eq!(seen(ears(Hears::Counter(255))), (255, false, false, false));
         assert_eq!(seen(ears(Hears::InOrder)), (0, true, false, false));

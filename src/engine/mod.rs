@@ -11,6 +11,7 @@
 //! the caller delivers after the lock is released: destructors and listeners are user code.
 
 use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::time::Clock;
 use std::mem;
 
 pub(crate) mod budget;
@@ -28,6 +29,7 @@ mod ring;
 mod room;
 pub(crate) mod segment;
 pub(crate) mod slab;
+pub(crate) mod stamps;
 mod state;
 mod stripe;
 mod stripes;
@@ -66,15 +68,17 @@ pub(crate) struct Engine<K, V, F> {
 }
 
 impl<K, V, F> Engine<K, V, F> {
-    /// `segments` is a power of two. `expected` entries altogether, if that is known.
+    /// `segments` is a power of two. `expected` entries altogether, if that is known. The `clock` is for stamps.
     pub(crate) fn new(
         segments: usize,
         capacity: u64,
         expected: Option<usize>,
         make: &Make,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
         let (views, budget) = (Arc::new(Views::new()), Budget::new(capacity));
-        let stripes = Stripes::new(segments, expected, Arc::clone(make), Arc::clone(&views));
+        let (make, clock) = (Arc::clone(make), Arc::clone(clock));
+        let stripes = Stripes::new(segments, expected, make, Arc::clone(&views), clock);
         stripes.reach(0, &budget);
         Self { stripes, budget, views }
     }

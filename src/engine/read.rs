@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What a hit costs beyond the look-up is the policy's choice: nothing (it does not hear), a store that stops when the counter
-//! is full, or a push into the segment's ring.
+//! is full, a word made anew and stored if it is another, or a push into the segment's ring.
 
 use super::code::Code;
 use super::deadlines::{Deadline, Deadlines};
@@ -143,7 +143,7 @@ impl<K, V, F> Stripe<K, V, F> {
     #[inline]
     fn hit(&self, slot: Slot, counter: Counter<'_>) {
         let ears = self.ears();
-        if ears.by_ring() {
+        if ears.by_note() {
             if !(ears.recency() && self.shared.ring.is_last(slot)) {
                 self.note(slot);
             }
@@ -158,8 +158,17 @@ impl<K, V, F> Stripe<K, V, F> {
     // Apart, so that the code of a warm hit has no locked instruction.
     #[inline(never)]
     fn note(&self, slot: Slot) {
-        if self.shared.ring.push(slot).is_err() {
+        if self.ears().stamps() {
+            self.stamp(slot);
+        } else if self.shared.ring.push(slot).is_err() {
             self.note_in_full_ring(slot);
+        }
+    }
+
+    #[inline(never)]
+    fn stamp(&self, slot: Slot) {
+        if let Some(stamps) = &self.shared.stamps {
+            stamps.hit(slot);
         }
     }
 

@@ -29,7 +29,7 @@ use crate::engine::deadlines::Deadline;
 use crate::engine::epoch::Guard;
 use crate::engine::pending::Pending;
 use crate::engine::slab::{Entry, Found, Slot};
-use crate::engine::state::{InIndex, State};
+use crate::engine::state::State;
 use crate::engine::stripe::{Shared, Stripe, unlocked};
 use crate::engine::wheel::Wheel;
 use crate::engine::{Left, MutexGuard, Outgoing, SLICE};
@@ -213,13 +213,17 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         self.state.keeper.is_full()
     }
 
-    /// Puts an entry into a slot, and notes all that is to be known of it. Readers do not see it yet.
+    /// Puts an entry into a slot, and notes all that is to be known of it; `from` is what it replaces. Readers do not see it
+    /// yet.
     #[inline]
-    fn place(&mut self, fresh: Fresh<K, V>) -> (Slot, Code, Option<Meta>) {
+    fn place(&mut self, fresh: Fresh<K, V>, from: Option<Slot>) -> (Slot, Code, Option<Meta>) {
         let Fresh { entry, hash, weight, deadline, now } = fresh;
         let (state, code) = (&mut *self.state, Code::new(hash));
         let slot = self.shared.slab.insert(&mut state.keeper, entry, code);
         state.set_weight(slot, weight);
+        if let Some(stamps) = &self.shared.stamps {
+            state.policy.stamp(stamps, slot, from);
+        }
         // What this replaces is still counted: the sum may pass the end of `u64` until that has left.
         state.weight = state.weight.wrapping_add(weight);
         self.set_deadline(slot, deadline, now);
@@ -229,7 +233,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
     /// Puts an entry in, under a key that is not resident.
     #[inline]
     pub(crate) fn publish(&mut self, fresh: Fresh<K, V>) -> Slot {
-        let (slot, code, meta) = self.place(fresh);
+        let (slot, code, meta) = self.place(fresh, None);
         let State { scribe, keeper, policy, .. } = &mut *self.state;
         self.shared.index.insert(scribe, code, slot, |slot| keeper.code(slot));
         if let Some(meta) = meta {
@@ -247,7 +251,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         fresh: Fresh<K, V>,
         out: &mut Outgoing<K, V, F>,
     ) -> Slot {
-        let (to, code, meta) = self.place(fresh);
+        let (to, code, meta) = self.place(fresh, Some(from));
         self.shared.index.replace(&self.state.scribe, code, from, to);
         let was = self.state.weight_of(from);
         match (was, meta) {
@@ -350,7 +354,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
 
     fn ask_policy(&mut self, newcomer: Option<&Meta>) -> Victim {
         let State { policy, scribe, keeper, .. } = &mut *self.state;
-        policy.victim(newcomer, &InIndex { index: &self.shared.index, scribe, keeper })
+        policy.victim(newcomer, &self.shared.counts(scribe, keeper))
     }
 
     /// Takes a resident out of the policy's order for a while: it is being replaced, and must not be its own victim.
@@ -358,7 +362,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         let State { policy, scribe, keeper, aside, .. } = &mut *self.state;
         *aside = Some(slot);
         policy.remove(slot, Cause::Replaced);
-        InIndex { index: &self.shared.index, scribe, keeper }.set(slot, 0);
+        self.shared.counts(scribe, keeper).set(slot, 0);
         self.changed();
     }
 

@@ -5,6 +5,8 @@ use super::guarded::{Ears, Guarded, Make};
 use super::index::{Index, Scribe};
 use super::pending::Pending;
 use super::slab::{Keeper, Slot};
+use super::stamps::Stamps;
+use super::stripe::Shared;
 use super::wheel::Wheel;
 use crate::policy::Counts;
 use crate::sync::Ordering;
@@ -76,14 +78,22 @@ impl<K, F> State<K, F> {
     }
 }
 
-/// The hit counters of a segment, which are in its index.
-pub(super) struct InIndex<'a> {
-    pub(super) index: &'a Index,
-    pub(super) scribe: &'a Scribe,
-    pub(super) keeper: &'a Keeper,
+impl<K, V> Shared<K, V> {
+    /// What is noted of hits.
+    pub(super) fn counts<'a>(&'a self, scribe: &'a Scribe, keeper: &'a Keeper) -> Noted<'a> {
+        Noted { index: &self.index, scribe, keeper, stamps: self.stamps.as_deref() }
+    }
 }
 
-impl Counts for InIndex<'_> {
+/// The hit counters of a segment, which are in its index; and the words, where there are any.
+pub(super) struct Noted<'a> {
+    index: &'a Index,
+    scribe: &'a Scribe,
+    keeper: &'a Keeper,
+    stamps: Option<&'a Stamps>,
+}
+
+impl Counts for Noted<'_> {
     fn get(&self, slot: Slot) -> u8 {
         let counter = self.index.counter(self.scribe, self.keeper.code(slot), slot);
         counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
@@ -93,5 +103,13 @@ impl Counts for InIndex<'_> {
         if let Some(counter) = self.index.counter(self.scribe, self.keeper.code(slot), slot) {
             counter.store(count, Ordering::Relaxed);
         }
+    }
+
+    fn stamp(&self, slot: Slot) -> u32 {
+        self.stamps.map_or(0, |stamps| stamps.get(slot))
+    }
+
+    fn now(&self) -> u64 {
+        self.stamps.map_or(0, Stamps::now)
     }
 }

@@ -15,9 +15,11 @@ use super::index::Index;
 use super::ring::Ring;
 use super::segment::Segment;
 use super::slab::{Entry, Slab};
+use super::stamps::Stamps;
 use super::state::State;
 use super::{Mutex, MutexGuard};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
+use crate::time::Clock;
 use std::cell::Cell;
 
 thread_local! {
@@ -36,6 +38,8 @@ pub(crate) struct Shared<K, V> {
     /// How the policy hears: a word of [`Ears`](super::guarded::Ears).
     pub(crate) ears: AtomicU32,
     pub(crate) deadlines: Deadlines,
+    /// If the policy asks for them.
+    pub(crate) stamps: Option<Box<Stamps>>,
     pub(crate) ring: Ring,
 }
 
@@ -64,14 +68,17 @@ impl<K, V, F> Stripe<K, V, F> {
         expected: Option<usize>,
         limbo: usize,
         views: Arc<Views>,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
         let (index, scribe) = Index::new(expected);
         let (slab, keeper) = Slab::new(expected.unwrap_or(usize::MAX));
         let state = State::new(scribe, keeper, make, share);
+        let stamps = |touch| Box::new(Stamps::new(touch, Arc::clone(clock)));
         let shared = Shared {
             index,
             slab,
             deadlines: Deadlines::new(),
+            stamps: state.policy.touch().map(stamps),
             ring: Ring::new(),
             ears: AtomicU32::new(state.ears().word()),
         };

@@ -16,6 +16,7 @@ use super::guarded::Make;
 use super::slab::Slot;
 use super::stripe::Stripe;
 use crate::sync::{Arc, OnceLock, Ordering, fence};
+use crate::time::Clock;
 use crossbeam_utils::CachePadded;
 
 /// Entries that may be in limbo in ordinary running, in all segments together, if that is more than 2 % of what is resident.
@@ -32,6 +33,7 @@ pub(super) struct Stripes<K, V, F> {
     /// The entries of a segment, if that is known.
     expected: Option<usize>,
     views: Arc<Views>,
+    clock: Arc<dyn Clock>,
 }
 
 impl<K, V, F> Stripes<K, V, F> {
@@ -41,6 +43,7 @@ impl<K, V, F> Stripes<K, V, F> {
         expected: Option<usize>,
         make: Make,
         views: Arc<Views>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             places: (0..segments).map(|_| OnceLock::new()).collect(),
@@ -48,6 +51,7 @@ impl<K, V, F> Stripes<K, V, F> {
             make,
             expected: expected.map(|entries| entries.div_ceil(segments).min(Slot::MAX)),
             views,
+            clock,
         }
     }
 
@@ -84,7 +88,7 @@ impl<K, V, F> Stripes<K, V, F> {
         let limbo = (LIMBO / self.len()).max(16);
         let (make, views) = (Arc::clone(&self.make), Arc::clone(&self.views));
         // Outside of `get_or_init`: to make a policy may be the user's code, which may be back here before it ends.
-        let made = Stripe::new(number, make, share, self.expected, limbo, views);
+        let made = Stripe::new(number, make, share, self.expected, limbo, views, &self.clock);
         let stripe = self.places[number].get_or_init(|| Box::new(CachePadded::new(made)));
         // Whoever sets the capacity stores it, and then looks for stripes. Either it has found this one, or its new capacity
         // is seen here.

@@ -6,7 +6,7 @@ use super::*;
 use crate::error::Reason;
 use crate::observe::Cause;
 use crate::policy::{EvictionPolicy, Fifo, Hears, HitCounters, Lfu, Lru, Meta, NoEviction, Random};
-use crate::policy::{Sieve, Slot, Victim};
+use crate::policy::{SampledLfu, Sieve, Slot, SoonestDeadline, Victim, Volatile};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::{Clock, ManualClock, NEVER, Timer};
 use proptest::prelude::*;
@@ -45,7 +45,12 @@ fn engine<P: EvictionPolicy + 'static>(
     make: impl Fn() -> P + Send + Sync + 'static,
 ) -> Small {
     let make: Make = Arc::new(move || Box::new(make()));
-    Engine::new(segments, capacity, None, &make)
+    Engine::new(segments, capacity, None, &make, &still())
+}
+
+/// A clock that nobody moves.
+fn still() -> Arc<dyn Clock> {
+    Arc::new(ManualClock::new())
 }
 
 fn for_ever() -> Lifetime {
@@ -147,7 +152,7 @@ fn assert_valid(engine: &Small) {
 proptest! {
     #[test]
     fn the_parts_stay_in_step(
-        policy in 0..6_u8,
+        policy in 0..9_u8,
         segments in 0..3_u32,
         ops in prop::collection::vec((0..20_u8, 0..60_u64, 0..12_u64), 1..250),
     ) {
@@ -157,9 +162,12 @@ proptest! {
             2 => Box::new(Fifo::new()),
             3 => Box::new(Random::seeded(3)),
             4 => Box::new(Sieve::new()),
+            5 => Box::new(Volatile::new(Lru::new())),
+            6 => Box::new(SoonestDeadline::new()),
+            7 => Box::new(SampledLfu::new()),
             _ => Box::new(NoEviction::new()),
         });
-        let engine: Small = Engine::new(1 << segments, 40, Some(40), &make);
+        let engine: Small = Engine::new(1 << segments, 40, Some(40), &make, &still());
         let mut now = 0;
         for (op, key, n) in ops {
             match op {

@@ -2,11 +2,12 @@
 //! documentation.
 
 use super::laws::{CALM, Segment};
-use super::{EvictionPolicy, HitCounters, Slot, Victim};
+use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
 use crate::observe::Cause;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// One entry of the oracle: everything that ever mattered about it, written out.
 pub(super) struct Row {
@@ -82,7 +83,7 @@ pub(super) fn lockstep<P: EvictionPolicy>(policy: P, rank: impl Fn(&Row) -> (u64
                 segment.policy.coldest().eq(order.iter().map(|&(_, slot)| slot)),
                 "operation {now}"
             );
-            segment.check(true);
+            segment.check(|_| true);
             capacity = random(200) + 1;
         }
     }
@@ -96,7 +97,8 @@ pub(super) fn letters(slots: impl Iterator<Item = Slot>) -> String {
 }
 
 /// Replays the trace in a policy's own documentation: each row is a call, a bar, what `show` must then show, and perhaps an
-/// arrow with a remark. So the page that is read is the page that is tested.
+/// arrow with a remark. A call names slots by letters, and may end in a deadline: `insert A at 9`; `wait 9` is seconds. So the page that is read is
+/// the page that is tested.
 pub(super) fn replay<P: EvictionPolicy>(source: &str, policy: P, show: impl Fn(&P) -> String) {
     replay_marked(source, policy, |policy, _| show(policy));
 }
@@ -115,25 +117,45 @@ pub(super) fn replay_marked<P: EvictionPolicy>(
         .take_while(|line| *line != "//! ```");
     let mut rows = 0;
     for (call, rest) in block.filter_map(|line| line.trim_start_matches("//!").split_once('│')) {
+        let (call, deadline) = call.split_once(" at ").unwrap_or((call, ""));
+        let deadline = deadline.trim().parse().unwrap_or(CALM.deadline);
+        let meta = Meta { deadline, ..CALM };
         let (verb, letters) = call.trim().split_once(' ').unwrap();
-        let mut named =
-            letters.split_whitespace().map(|it| Slot::new(usize::from(it.as_bytes()[0] - b'A')));
+        if letters == "none" {
+            assert_eq!(segment.victim(None), Victim::None, "{call}");
+            continue;
+        }
+        if verb == "wait" {
+            segment.hits.advance(Duration::from_secs(letters.parse().unwrap()));
+        }
+        let mut named = letters
+            .split_whitespace()
+            .map(|it| Slot::new(usize::from(it.as_bytes()[0].wrapping_sub(b'A'))));
         let slot = named.next().unwrap();
         match verb {
-            "insert" => segment.policy.insert(slot, &CALM),
-            "update" => segment.policy.update(slot, &CALM),
+            "insert" => {
+                segment.hits.publish(slot);
+                segment.policy.insert(slot, &meta);
+            }
+            "update" => {
+                if let Hears::Stamp(_) = segment.policy.hears() {
+                    segment.hits.record(slot);
+                }
+                segment.policy.update(slot, &meta);
+            }
+            "reschedule" => segment.policy.reschedule(slot, &meta),
             "hit" => segment.hit(slot),
             "victim" => assert_eq!(segment.victim(None), Victim::Entry(slot), "{call}"),
             "relocate" => {
                 let to = named.next().unwrap();
-                segment.hits.set(to, segment.hits.get(slot));
-                segment.hits.set(slot, 0);
-                segment.policy.relocate(slot, to, &CALM);
+                segment.hits.relocate(slot, to);
+                segment.policy.relocate(slot, to, &meta);
             }
             "remove" => {
                 segment.policy.remove(slot, Cause::Deleted);
                 segment.hits.set(slot, 0);
             }
+            "wait" => {}
             _ => panic!("no such call: {call}"),
         }
         segment.policy.assert_valid();

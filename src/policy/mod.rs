@@ -10,21 +10,31 @@
 //! | [`Fifo`] | the oldest | not at all | nothing | |
 //! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
+//! | [`SampledLru`] | one that went unused for long | by a stamp | a clock reading; a store, if the second is another | Redis's `allkeys-lru` |
+//! | [`SampledLfu`] | one that is used seldom | by a stamp | a clock reading; rarely a store | Redis's `allkeys-lfu` |
+//! | [`SoonestDeadline`] | the nearest deadline | not at all | nothing | Redis's `volatile-ttl`, exactly |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
+//!
+//! [`Volatile`] narrows any of them to the entries that have a deadline. [`RedisPolicy`] chooses one by its name in Redis.
 
-use crate::engine::column::Column;
 use crate::observe::Cause;
-use std::fmt;
 
 pub use crate::engine::slab::Slot;
 
 mod fifo;
+mod hits;
 mod lfu;
 pub(crate) mod list;
 mod lru;
 mod no_eviction;
 mod random;
+mod redis;
+mod sampled;
+mod sampled_lfu;
+mod sampled_lru;
 mod sieve;
+mod soonest;
+mod volatile;
 
 #[cfg(test)]
 mod laws;
@@ -32,11 +42,18 @@ mod laws;
 mod lockstep;
 
 pub use fifo::Fifo;
+pub(crate) use hits::Counts;
+pub use hits::{HitCounters, Touch, Use};
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
+pub use redis::RedisPolicy;
+pub use sampled_lfu::SampledLfu;
+pub use sampled_lru::SampledLru;
 pub use sieve::Sieve;
+pub use soonest::SoonestDeadline;
+pub use volatile::Volatile;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +64,10 @@ pub enum Hears {
     /// By a counter that the engine keeps with the entry, stopping at this value, read when a victim is chosen
     /// ([`HitCounters`]): CLOCK, SIEVE, S3-FIFO. A hit on an entry whose counter is full writes nothing.
     Counter(u8),
+    /// By a word that the engine keeps with the entry, and at each use replaces by what this function makes of it; read when a
+    /// victim is chosen ([`HitCounters::stamp`]): sampled LRU and LFU. A write is a use. A use that leaves the word as it was
+    /// writes nothing. Whatever else makes policies for the same cache must name the same function.
+    Stamp(Touch),
     /// Each hit, in the order of hits, through [`EvictionPolicy::hit`]: exact LFU.
     InOrder,
     /// As [`InOrder`](Self::InOrder), but a hit on the entry that was used last already (inserted, updated or hit, and no other
@@ -77,6 +98,18 @@ impl Meta {
     pub const fn new(hash: u64, weight: u64, deadline: u64) -> Self {
         Self { hash, weight, deadline }
     }
+
+    /// True if the entry never expires.
+    ///
+    /// ```
+    /// use cachette::policy::Meta;
+    ///
+    /// assert!(Meta::new(0xfeed, 1, u64::MAX).is_permanent());
+    /// ```
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        self.deadline == u64::MAX
+    }
 }
 
 /// A policy's answer to "who leaves?".
@@ -88,87 +121,6 @@ pub enum Victim {
     Newcomer,
     /// Nothing in this segment may leave.
     None,
-}
-
-/// The hit counters of one segment, for policies that hear by [`Hears::Counter`].
-///
-/// The engine counts; a policy reads and lowers. The counts are kept with the entries, or, if made by [`new`](Self::new), here.
-///
-/// ```
-/// use cachette::policy::{HitCounters, Slot};
-///
-/// let mut hits = HitCounters::new(3);
-/// let slot = Slot::new(0);
-/// for _ in 0..5 {
-///     hits.record(slot);
-/// }
-/// assert_eq!(hits.get(slot), 3);
-/// hits.set(slot, 0);
-/// assert_eq!(hits.get(slot), 0);
-/// ```
-pub struct HitCounters<'a> {
-    kept: Kept<'a>,
-    max: u8,
-}
-
-/// Where the counts are.
-enum Kept<'a> {
-    Here(Column<u8>),
-    Elsewhere(&'a dyn Counts),
-}
-
-/// Counts that are kept elsewhere: the engine's, beside the entries, where readers count without a lock. So `set` takes
-/// `&self`, and a count that is set may have been counted up meanwhile: such a hit is lost, and may be.
-pub(crate) trait Counts: Sync {
-    fn get(&self, slot: Slot) -> u8;
-    fn set(&self, slot: Slot, count: u8);
-}
-
-impl<'a> HitCounters<'a> {
-    /// Counters of their own, that stop at `max`. For tests of a policy.
-    #[must_use]
-    pub const fn new(max: u8) -> Self {
-        Self { kept: Kept::Here(Column::new()), max }
-    }
-
-    /// The counters kept in `counts`, that stop at `max`.
-    pub(crate) fn view(counts: &'a dyn Counts, max: u8) -> Self {
-        Self { kept: Kept::Elsewhere(counts), max }
-    }
-
-    /// Counts one hit. O(1).
-    pub fn record(&mut self, slot: Slot) {
-        let count = self.get(slot);
-        if count < self.max {
-            self.set(slot, count + 1);
-        }
-    }
-
-    /// The hits counted and not yet lowered. O(1).
-    #[must_use]
-    pub fn get(&self, slot: Slot) -> u8 {
-        match &self.kept {
-            Kept::Here(counts) => counts.get(slot.index()).copied().unwrap_or(0),
-            Kept::Elsewhere(counts) => counts.get(slot),
-        }
-    }
-
-    /// Sets a slot's count. O(1).
-    pub fn set(&mut self, slot: Slot, count: u8) {
-        match &mut self.kept {
-            Kept::Here(counts) => {
-                counts.reach(slot.index(), 0);
-                counts[slot] = count;
-            }
-            Kept::Elsewhere(counts) => counts.set(slot, count),
-        }
-    }
-}
-
-impl fmt::Debug for HitCounters<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HitCounters").field("max", &self.max).finish_non_exhaustive()
-    }
 }
 
 /// Decides who leaves a full segment.
@@ -183,9 +135,10 @@ impl fmt::Debug for HitCounters<'_> {
 /// 1. [`victim`](Self::victim) names an entry that was inserted and not yet removed. Naming it does not remove it. It answers
 ///    [`Victim::Newcomer`] only if there is a newcomer.
 /// 2. `victim` asked again, with no other call and no counted hit between, answers the same.
-/// 3. [`coldest`](Self::coldest) names every entry once, and [`hottest`](Self::hottest) the same ones in reverse. A policy that
-///    never names a victim may leave both empty.
-/// 4. [`len`](Self::len) is the number of entries inserted and not yet removed.
+/// 3. [`coldest`](Self::coldest) names every entry that may be given up, once, and [`hottest`](Self::hottest) the same ones in
+///    reverse. An entry that may not ([`NoEviction`], [`SoonestDeadline`], [`Volatile`]) is in neither. `victim` answers [`Victim::None`] only if
+///    both are empty.
+/// 4. [`len`](Self::len) is the number of entries inserted and not yet removed, whether they may be given up or not.
 /// 5. Work a call is bounded by a constant, amortised over the calls. (`coldest`, `hottest` and `assert_valid` may walk.)
 ///
 /// The engine promises:
@@ -193,7 +146,8 @@ impl fmt::Debug for HitCounters<'_> {
 /// 6. Each [`insert`](Self::insert) is followed by exactly one [`remove`](Self::remove) of the same slot, whatever the reason
 ///    it leaves. Every other call that names a slot comes between the two.
 /// 7. An entry of weight 0 is never inserted.
-/// 8. An entry's hit counter is 0 when it is inserted.
+/// 8. An entry's hit counter is 0 when it is inserted. (Not so behind [`Volatile`]: an entry that gains a deadline brings its
+///    hits along.)
 ///
 /// And of an entry that moves:
 ///
@@ -268,7 +222,7 @@ pub trait EvictionPolicy: Send {
     }
 
     /// The entry in `from` has a new value, which is in `to`: `to` takes its place in the order, `from` leaves it. Not a use:
-    /// the engine calls [`update`](Self::update) of `to` next. `from` may be inserted again.
+    /// the engine calls [`update`](Self::update) of `to` next, with the same `meta`. `from` may be inserted again.
     ///
     /// By default `from` is removed, as [`Cause::Replaced`], and `to` inserted. A policy whose order remembers more than the
     /// last use does better to keep what it knows of the entry.
@@ -388,42 +342,5 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
     }
     fn assert_valid(&self) {
         (**self).assert_valid();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sync::Mutex;
-
-    struct Bytes(Mutex<[u8; 2]>);
-
-    impl Counts for Bytes {
-        fn get(&self, slot: Slot) -> u8 {
-            self.0.lock()[slot.index()]
-        }
-        fn set(&self, slot: Slot, count: u8) {
-            self.0.lock()[slot.index()] = count;
-        }
-    }
-
-    #[test]
-    fn a_view_reads_and_lowers_the_counts_where_they_are() {
-        let bytes = Bytes(Mutex::new([0, 2]));
-        let [a, b] = [0, 1].map(Slot::new);
-        let mut hits = HitCounters::view(&bytes, 3);
-        (0..2).for_each(|_| hits.record(a));
-        (0..2).for_each(|_| hits.record(b));
-        assert_eq!((hits.get(a), hits.get(b)), (2, 3));
-        assert_eq!(bytes.get(b), 3, "it stops at the view's max");
-        bytes.set(b, 1);
-        assert_eq!(hits.get(b), 1, "nothing is copied");
-        hits.set(a, 0);
-        assert_eq!(bytes.get(a), 0);
-    }
-
-    #[test]
-    fn counters_print_where_they_stop() {
-        assert_eq!(format!("{:?}", HitCounters::new(3)), "HitCounters { max: 3, .. }");
     }
 }

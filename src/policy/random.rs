@@ -116,6 +116,22 @@ impl Random {
         self.generator.clone().below(self.dense.len() as u64) as usize
     }
 
+    /// Any resident, by an even draw. Another call draws anew.
+    pub(super) fn draw(&mut self) -> Option<Slot> {
+        let place = self.generator.below(self.dense.len() as u64) as usize;
+        self.dense.get(place).copied()
+    }
+
+    /// The residents, in no particular order, which changes only when one comes or leaves.
+    pub(super) fn residents(&self) -> impl DoubleEndedIterator<Item = Slot> {
+        (0..self.dense.len()).filter_map(|place| self.dense.get(place).copied())
+    }
+
+    pub(super) fn holds(&self, slot: Slot) -> bool {
+        let place = self.place.get(slot.index()).and_then(|place| place.some());
+        place.is_some_and(|place| self.dense.get(place.index()) == Some(&slot))
+    }
+
     /// The drawn one first, then those behind it, then round to the front.
     fn round_from_drawn(&self) -> impl DoubleEndedIterator<Item = Slot> {
         let drawn = self.drawn();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::epoch::Views;
 use crate::engine::stripes::Stripes;
+use crate::time::ManualClock;
 
 /// A policy that panics when told to, and otherwise is LRU.
 struct Fragile {
@@ -284,7 +285,7 @@ fn a_policy_that_is_made_while_the_capacity_changes_hears_of_it() {
             }
             Box::new(Fifo::new())
         });
-        Stripes::new(2, None, make, Arc::new(Views::new()))
+        Stripes::new(2, None, make, Arc::new(Views::new()), Arc::new(ManualClock::new()))
     };
     drop(seen());
     assert_eq!(stripes.reach(1, &engine.budget).lock().state.share, 5);

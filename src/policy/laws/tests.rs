@@ -1,7 +1,9 @@
 //! Every policy obeys the laws; and the suite sees one that does not.
 
 use super::*;
-use crate::policy::{Fifo, Lfu, Lru, NoEviction, Random, Sieve};
+use crate::policy::{
+    Fifo, Lfu, Lru, NoEviction, Random, SampledLfu, SampledLru, Sieve, SoonestDeadline, Volatile,
+};
 
 /// CLOCK, or second chance: a queue in which an entry that was hit goes round once more (Corbató 1968). Here for a counter
 /// policy that moves its entries, as no policy of this version does.
@@ -44,27 +46,43 @@ impl EvictionPolicy for Clock {
     }
 }
 
+const ANY: MayLeave = |_| true;
+const MORTAL: MayLeave = |meta| !meta.is_permanent();
+
 #[test]
 fn every_policy_obeys_the_laws() {
-    obeys_boxed_or_not(Lru::new, true);
-    obeys_boxed_or_not(Lfu::new, true);
-    obeys_boxed_or_not(Fifo::new, true);
-    obeys_boxed_or_not(|| Random::seeded(9), true);
-    obeys_boxed_or_not(NoEviction::new, false);
-    obeys_boxed_or_not(Sieve::new, true);
-    obeys_boxed_or_not(Clock::default, true);
+    obeys_boxed_or_not(Lru::new, ANY);
+    obeys_boxed_or_not(Lfu::new, ANY);
+    obeys_boxed_or_not(Fifo::new, ANY);
+    obeys_boxed_or_not(|| Random::seeded(9), ANY);
+    obeys_boxed_or_not(NoEviction::new, |_| false);
+    obeys_boxed_or_not(Sieve::new, ANY);
+    obeys_boxed_or_not(Clock::default, ANY);
+    obeys_boxed_or_not(|| SampledLru::seeded(9), ANY);
+    obeys_boxed_or_not(|| SampledLfu::seeded(9), ANY);
+    obeys_boxed_or_not(|| Volatile::new(SampledLru::new()), MORTAL);
+    obeys_boxed_or_not(SoonestDeadline::new, MORTAL);
+    obeys_boxed_or_not(|| Volatile::new(Lru::new()), MORTAL);
+    obeys_boxed_or_not(|| Volatile::new(Lfu::new()), MORTAL);
+    obeys_boxed_or_not(|| Volatile::new(Random::seeded(9)), MORTAL);
+    obeys_boxed_or_not(|| Volatile::new(Sieve::new()), MORTAL);
+    obeys_boxed_or_not(|| Volatile::new(NoEviction::new()), |_| false);
 }
 
 /// A miss that is heard of takes the lock: it is not asked for where nothing comes of it.
 #[test]
 fn who_does_not_say_otherwise_hears_of_misses() {
-    let ours: [Box<dyn EvictionPolicy>; 6] = [
+    let ours: [Box<dyn EvictionPolicy>; 10] = [
         Box::new(Lru::new()),
         Box::new(Lfu::new()),
         Box::new(Fifo::new()),
         Box::new(Random::seeded(9)),
         Box::new(NoEviction::new()),
         Box::new(Sieve::new()),
+        Box::new(SampledLru::new()),
+        Box::new(SampledLfu::new()),
+        Box::new(SoonestDeadline::new()),
+        Box::new(Volatile::new(Lru::new())),
     ];
     for policy in ours {
         assert!(!policy.hears_misses());
@@ -120,8 +138,8 @@ impl EvictionPolicy for Stale {
 fn the_suite_sees_a_policy_that_breaks_a_law() {
     let mut segment = Segment::new(Stale::default());
     for op in [Op::Insert { weight: 1, deadline: 1 }, Op::Clear, Op::Ask { newcomer: true }] {
-        apply(&mut segment, &op, true);
-        segment.check(true);
+        apply(&mut segment, &op, ANY);
+        segment.check(ANY);
     }
 }
 
@@ -130,11 +148,11 @@ fn the_suite_sees_a_policy_that_breaks_a_law() {
 fn the_suite_sees_an_entry_that_loses_its_place() {
     let mut segment = Segment::new(Stale::default());
     for _ in 0..2 {
-        apply(&mut segment, &Op::Insert { weight: 1, deadline: 1 }, true);
+        apply(&mut segment, &Op::Insert { weight: 1, deadline: 1 }, ANY);
     }
-    apply(&mut segment, &Op::Relocate { pick: 1, weight: 1 }, true);
-    segment.check(true);
-    apply(&mut segment, &Op::Relocate { pick: 0, weight: 1 }, true);
+    apply(&mut segment, &Op::Relocate { pick: 1, weight: 1 }, ANY);
+    segment.check(ANY);
+    apply(&mut segment, &Op::Relocate { pick: 0, weight: 1 }, ANY);
 }
 
 #[test]
