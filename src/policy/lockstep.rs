@@ -2,10 +2,11 @@
 //! documentation.
 
 use super::laws::{CALM, Segment};
-use super::{EvictionPolicy, HitCounters, Slot, Victim};
+use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
 use crate::observe::Cause;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One entry of the oracle: everything that ever mattered about it, written out.
@@ -89,10 +90,94 @@ pub(super) fn lockstep<P: EvictionPolicy>(policy: P, rank: impl Fn(&Row) -> (u64
     segment.policy
 }
 
+/// A cache of entries of weight 1 as a paper's pseudo-code has it, slow and obvious. It knows entries by their keys.
+pub(super) trait Paper {
+    /// A request for a key that is resident.
+    fn hit(&mut self, key: u64);
+    /// A request for a key that is not: it is now. Says who left for it, in that order.
+    fn miss(&mut self, key: u64) -> Vec<u64>;
+    /// A resident key is deleted.
+    fn delete(&mut self, key: u64);
+    /// The residents, those who leave first in front.
+    fn order(&self) -> Vec<u64>;
+}
+
+/// Sends the same requests to a policy and to its paper, at several capacities, and compares who leaves for each, and now and
+/// then the whole order. Between the requests are deletions, new values, and entries that move.
+pub(super) fn beside<P: EvictionPolicy, Q: Paper>(
+    policy: impl Fn() -> P,
+    paper: impl Fn(usize) -> Q,
+) {
+    let mut random = random();
+    for capacity in [1, 2, 3, 10, 25, 60, 100] {
+        let mut segment = Segment::new(policy());
+        segment.policy.resize(capacity as u64);
+        beside_at(capacity, &mut segment, &mut paper(capacity), &mut random);
+    }
+}
+
+fn beside_at<P: EvictionPolicy>(
+    capacity: usize,
+    segment: &mut Segment<P>,
+    paper: &mut impl Paper,
+    random: &mut impl FnMut(usize) -> usize,
+) {
+    let in_order = segment.policy.hears() == Hears::InOrder;
+    let mut slots: HashMap<u64, Slot> = HashMap::new();
+    // Keys are a few capacities; some are asked for far more often, and now and then they are asked for in turn.
+    let (mut keys, mut in_turn, mut turn) = (2 * capacity, false, 0);
+    for now in 1..=operations() / 7 {
+        turn = (turn + 1) % keys;
+        let pick = (0..3).map(|_| random(keys)).min().unwrap_or(0);
+        let key = if in_turn { turn } else { pick } as u64;
+        let meta = Meta::new(key, 1, u64::MAX);
+        match (random(100), slots.get(&key).copied()) {
+            (0..2, Some(slot)) => {
+                segment.remove(slot, Cause::Deleted);
+                slots.remove(&key);
+                paper.delete(key);
+            }
+            (2..5, Some(slot)) => {
+                slots.insert(key, segment.relocate(slot, &meta));
+            }
+            (5..8, Some(slot)) => {
+                segment.update(slot, &meta);
+                if in_order {
+                    paper.hit(key);
+                }
+            }
+            (_, Some(slot)) => {
+                segment.hit(slot);
+                paper.hit(key);
+            }
+            (_, None) => {
+                for gone in paper.miss(key) {
+                    let slot = slots.remove(&gone).unwrap();
+                    assert_eq!(segment.victim(Some(&meta)), Victim::Entry(slot), "{now}: {gone}");
+                    assert_eq!(segment.victim(Some(&meta)), Victim::Entry(slot), "asked again");
+                    segment.remove(slot, Cause::Evicted);
+                }
+                slots.insert(key, segment.insert(&meta));
+            }
+        }
+        if now % 1_000 == 0 {
+            let order: Vec<_> = paper.order().iter().map(|key| slots[key]).collect();
+            assert_eq!(segment.policy.coldest().collect::<Vec<_>>(), order, "operation {now}");
+            segment.check(true);
+            (keys, in_turn) = (capacity + random(3 * capacity) + 1, random(3) == 0);
+        }
+    }
+}
+
 /// Slots as letters: A is slot 0.
 pub(super) fn letters(slots: impl Iterator<Item = Slot>) -> String {
     let letter = |slot: Slot| char::from(b'A' + u8::try_from(slot.index()).unwrap()).to_string();
     slots.map(letter).collect::<Vec<_>>().join(" ")
+}
+
+/// The facts of an entry that a trace knows by a letter: its hash is its slot's number.
+fn letter(slot: Slot) -> Meta {
+    Meta::new(slot.index() as u64, 1, u64::MAX)
 }
 
 /// Replays the trace in a policy's own documentation: each row is a call, a bar, what `show` must then show, and perhaps an
@@ -116,19 +201,28 @@ pub(super) fn replay_marked<P: EvictionPolicy>(
     let mut rows = 0;
     for (call, rest) in block.filter_map(|line| line.trim_start_matches("//!").split_once('│')) {
         let (verb, letters) = call.trim().split_once(' ').unwrap();
-        let mut named =
-            letters.split_whitespace().map(|it| Slot::new(usize::from(it.as_bytes()[0] - b'A')));
+        let mut named = letters
+            .split_whitespace()
+            .map(|it| Slot::new(usize::from(it.as_bytes()[0].wrapping_sub(b'A'))));
         let slot = named.next().unwrap();
         match verb {
-            "insert" => segment.policy.insert(slot, &CALM),
-            "update" => segment.policy.update(slot, &CALM),
+            "capacity" => segment.policy.resize(letters.trim().parse().unwrap()),
+            "insert" => segment.policy.insert(slot, &letter(slot)),
+            "update" => segment.policy.update(slot, &letter(slot)),
             "hit" => segment.hit(slot),
-            "victim" => assert_eq!(segment.victim(None), Victim::Entry(slot), "{call}"),
+            "victim" => {
+                let newcomer = named.next().map(letter);
+                assert_eq!(segment.victim(newcomer.as_ref()), Victim::Entry(slot), "{call}");
+            }
+            "evict" => {
+                segment.policy.remove(slot, Cause::Evicted);
+                segment.hits.set(slot, 0);
+            }
             "relocate" => {
                 let to = named.next().unwrap();
                 segment.hits.set(to, segment.hits.get(slot));
                 segment.hits.set(slot, 0);
-                segment.policy.relocate(slot, to, &CALM);
+                segment.policy.relocate(slot, to, &letter(slot));
             }
             "remove" => {
                 segment.policy.remove(slot, Cause::Deleted);

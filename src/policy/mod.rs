@@ -9,6 +9,8 @@
 //! | [`Lfu`] | the least often used, ties to the least recent | in order | O(1), one bucket move | Shah, Mitra, Matani 2010 |
 //! | [`Fifo`] | the oldest | not at all | nothing | |
 //! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
+//! | [`Clock`] | the oldest not hit since it came, or came round again | by a counter | a byte set, if it was not full | Corbató 1968 |
+//! | [`S3Fifo`] | newcomers that are not hit twice soon; else as [`Clock`] | by a counter, up to 3 | a byte set, if it was not full | Yang et al. 2023 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 
@@ -18,12 +20,16 @@ use std::fmt;
 
 pub use crate::engine::slab::Slot;
 
+mod clock;
 mod fifo;
+mod ghosts;
 mod lfu;
 pub(crate) mod list;
 mod lru;
 mod no_eviction;
+mod queues;
 mod random;
+mod s3_fifo;
 mod sieve;
 
 #[cfg(test)]
@@ -31,11 +37,13 @@ mod laws;
 #[cfg(test)]
 mod lockstep;
 
+pub use clock::Clock;
 pub use fifo::Fifo;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
+pub use s3_fifo::S3Fifo;
 pub use sieve::Sieve;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
