@@ -160,8 +160,10 @@ impl Reference {
     /// None where it has no such cell; else the differences, none of them in the empty string.
     pub(crate) fn differences(&self, cell: &Cell) -> Option<String> {
         let mut rows = self.rows(&cell.trace, cell.bytes.is_some());
-        let expected =
-            rows.find(|row| row.capacity == cell.capacity && row.policy == cell.policy)?;
+        // Some write a policy's name without its hyphen.
+        let policy = cell.policy.replace('-', "");
+        let expected = rows
+            .find(|row| row.capacity == cell.capacity && row.policy.replace('-', "") == policy)?;
         let mut differences = String::new();
         let mut compare = |what: &str, ours: u64, theirs: u64| {
             if ours != theirs {

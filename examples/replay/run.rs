@@ -5,7 +5,9 @@
 
 use crate::trace::Trace;
 use ahash::RandomState;
-use cachette::policy::{Fifo, Lfu, Lru, NoEviction, Random, Sieve};
+use cachette::policy::{
+    AdaptiveReplacement, Clock, Fifo, Lfu, Lirs, Lru, NoEviction, Random, S3Fifo, Sieve, Slru, TwoQ,
+};
 use cachette::{BuildError, Builder, Cache};
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,12 @@ pub(crate) const POLICIES: &[Policy] = &[
     Policy { name: "lfu", exact: true, choose: |build, _| build.policy(Lfu::new) },
     Policy { name: "fifo", exact: true, choose: |build, _| build.policy(Fifo::new) },
     Policy { name: "sieve", exact: true, choose: |build, _| build.policy(Sieve::new) },
+    Policy { name: "clock", exact: true, choose: |build, _| build.policy(Clock::new) },
+    Policy { name: "s3-fifo", exact: true, choose: |build, _| build.policy(S3Fifo::new) },
+    Policy { name: "slru", exact: true, choose: |build, _| build.policy(Slru::new) },
+    Policy { name: "2q", exact: true, choose: |build, _| build.policy(TwoQ::new) },
+    Policy { name: "arc", exact: true, choose: |build, _| build.policy(AdaptiveReplacement::new) },
+    Policy { name: "lirs", exact: true, choose: |build, _| build.policy(Lirs::new) },
     Policy {
         name: "random",
         exact: false,

@@ -26,7 +26,7 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `push`, `take`, `get`, `drop_oldest` | O(1), expected; growing splits one chain |
+//! | `push`, `take`, `hold`, `claim`, `drop_oldest` | O(1), expected; growing splits one chain |
 //! | `trim` | O(1): it drops at most [`SLICE`] ghosts |
 //! | memory | 28 bytes a ghost, and the note; for the most ghosts that there have been at a time |
 //!
@@ -42,6 +42,9 @@ use crate::hash::mix;
 
 /// The most ghosts that `trim` drops.
 pub(super) const SLICE: usize = 16;
+
+/// Ghosts that there may be however few entries there are. What is light beside the capacity is bounded by number.
+pub(super) const FEW: usize = 64;
 
 /// The place of a ghost in `Ghosts::rows`.
 type At = Slot;
@@ -64,6 +67,8 @@ pub(super) struct Ghosts<Note> {
     /// The first ghost of each chain.
     chains: Column<At>,
     weight: u64,
+    /// A ghost that is none any more, and waits for its newcomer.
+    held: Option<(u64, Note)>,
 }
 
 impl<Note: Copy> Ghosts<Note> {
@@ -75,6 +80,7 @@ impl<Note: Copy> Ghosts<Note> {
             spare: List::new(),
             chains: Column::new(),
             weight: 0,
+            held: None,
         }
     }
 
@@ -98,11 +104,6 @@ impl<Note: Copy> Ghosts<Note> {
         self.weight += u64::from(ghost.weight);
     }
 
-    /// What is noted of the ghost with this hash.
-    pub(super) fn get(&self, hash: u64) -> Option<Note> {
-        self.find(hash).map(|(_, at)| self.rows[at].note)
-    }
-
     /// Forgets the ghost with this hash, and says what was noted of it.
     pub(super) fn take(&mut self, hash: u64) -> Option<Note> {
         let (before, at) = self.find(hash)?;
@@ -120,6 +121,28 @@ impl<Note: Copy> Ghosts<Note> {
         Some(note)
     }
 
+    /// A newcomer is asked about: its ghost, if it has one, is taken and held for it, since those who leave for it would perhaps
+    /// push it out. Asked again, there is none to take any more. One is held at a time.
+    pub(super) fn hold(&mut self, hash: u64) -> Option<Note> {
+        let note = self.take(hash)?;
+        self.held = Some((hash, note));
+        Some(note)
+    }
+
+    /// What is held for the newcomer with this hash.
+    pub(super) fn held(&self, hash: u64) -> Option<Note> {
+        self.held.filter(|held| held.0 == hash).map(|held| held.1)
+    }
+
+    /// A newcomer comes in: takes its ghost, held or not.
+    pub(super) fn claim(&mut self, hash: u64) -> Option<Note> {
+        let held = self.held(hash);
+        if held.is_some() {
+            self.held = None;
+        }
+        self.take(hash).or(held)
+    }
+
     /// What is noted of the oldest ghost.
     pub(super) fn oldest(&self) -> Option<Note> {
         self.order.back().map(|at| self.rows[at].note)
@@ -132,9 +155,10 @@ impl<Note: Copy> Ghosts<Note> {
         }
     }
 
-    /// Forgets the oldest until they weigh at most `weight` and are at most `count`, or some have been forgotten: then the next
-    /// calls go on.
-    pub(super) fn trim(&mut self, weight: u64, count: usize) {
+    /// Forgets the oldest until they weigh at most `weight`, and are at most twice as many as the `entries` and a [`FEW`]; or until
+    /// a [`SLICE`] has been forgotten: then the next calls go on.
+    pub(super) fn trim(&mut self, weight: u64, entries: usize) {
+        let count = 2 * entries + FEW;
         for _ in 0..SLICE {
             if self.weight <= weight && self.len() <= count {
                 break;
@@ -217,6 +241,12 @@ impl<Note: Copy> Ghosts<Note> {
         assert_eq!(weights.sum::<u64>(), self.weight, "weight is the ghosts' sum");
     }
 
+    /// What is noted of the ghost with this hash.
+    #[cfg(test)]
+    pub(super) fn get(&self, hash: u64) -> Option<Note> {
+        self.find(hash).map(|(_, at)| self.rows[at].note)
+    }
+
     /// The hashes, the oldest first.
     #[cfg(test)]
     pub(super) fn hashes(&self) -> Vec<u64> {
@@ -240,8 +270,8 @@ mod tests {
     proptest! {
         #[test]
         fn ghosts_are_a_queue_that_is_searched(
-            ops in prop::collection::vec((0..10_u8, 0..60_u64, 1..9_u64), 0..400),
-            bound in 1..200_u64,
+            ops in prop::collection::vec((0..10_u8, 0..150_u64, 1..9_u64), 0..400),
+            bound in 1..500_u64,
             scale in prop::sample::select(vec![1, 1 << 20, 1 << 40]),
         ) {
             let mut ghosts = Ghosts::new();
@@ -266,10 +296,10 @@ mod tests {
                         oracle.pop_front();
                     }
                     _ => {
-                        ghosts.trim(bound, 20);
+                        ghosts.trim(bound, 3);
                         for _ in 0..SLICE {
                             let sum: u64 = oracle.iter().map(|ghost| ghost.1).sum();
-                            if sum > bound || oracle.len() > 20 {
+                            if sum > bound || oracle.len() > 6 + FEW {
                                 oracle.pop_front();
                             }
                         }
@@ -302,11 +332,27 @@ mod tests {
     }
 
     #[test]
+    fn a_ghost_is_held_until_its_newcomer_comes() {
+        let mut ghosts = Ghosts::new();
+        (1..4).for_each(|hash| ghosts.push(hash, 1, hash * 10));
+        assert_eq!(ghosts.hold(2), Some(20));
+        assert_eq!((ghosts.hold(2), ghosts.held(2), ghosts.held(1)), (None, Some(20), None));
+        assert_eq!(ghosts.hashes(), [1, 3]);
+        assert_eq!((ghosts.claim(7), ghosts.claim(1)), (None, Some(10)));
+        assert_eq!((ghosts.claim(2), ghosts.claim(2), ghosts.held(2)), (Some(20), None, None));
+        // Another one with the same hash left meanwhile: the newcomer has both, and the younger counts.
+        assert_eq!(ghosts.hold(3), Some(30));
+        ghosts.push(3, 1, 31);
+        assert_eq!((ghosts.claim(3), ghosts.len()), (Some(31), 0));
+        ghosts.assert_valid();
+    }
+
+    #[test]
     fn rows_are_used_again() {
         let mut ghosts = Ghosts::new();
         for key in 0..1_000 {
             ghosts.push(key, 1, ());
-            ghosts.trim(10, usize::MAX);
+            ghosts.trim(10, 0);
         }
         assert_eq!((ghosts.len(), ghosts.rows.len()), (10, 11));
     }

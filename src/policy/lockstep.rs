@@ -175,6 +175,20 @@ pub(super) fn letters(slots: impl Iterator<Item = Slot>) -> String {
     slots.map(letter).collect::<Vec<_>>().join(" ")
 }
 
+/// Queues and then ghosts, each from oldest to newest, with a stroke between.
+pub(super) fn pictured(
+    queues: impl IntoIterator<Item = impl DoubleEndedIterator<Item = Slot>>,
+    ghosts: &[Vec<u64>],
+) -> String {
+    let entries = queues.into_iter().map(|queue| letters(queue.rev()));
+    let ghosts = ghosts.iter().map(|hashes| {
+        let slots = hashes.iter().map(|&hash| Slot::new(usize::try_from(hash).unwrap()));
+        letters(slots).to_lowercase()
+    });
+    let parts = entries.chain(ghosts).collect::<Vec<_>>().join(" / ");
+    parts.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The facts of an entry that a trace knows by a letter: its hash is its slot's number.
 fn letter(slot: Slot) -> Meta {
     Meta::new(slot.index() as u64, 1, u64::MAX)

@@ -11,6 +11,10 @@
 //! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
 //! | [`Clock`] | the oldest not hit since it came, or came round again | by a counter | a byte set, if it was not full | Corbató 1968 |
 //! | [`S3Fifo`] | newcomers that are not hit twice soon; else as [`Clock`] | by a counter, up to 3 | a byte set, if it was not full | Yang et al. 2023 |
+//! | [`Slru`] | the least recently used of those used once; those used again are protected, in four fifths of the room | in order | O(1), a list move, or two | Karedla, Love, Wherry 1994 |
+//! | [`TwoQ`] | newcomers in their turn, unless they were here before; of those the least recently used | in order | O(1), a list move, or nothing while the entry is new | Johnson, Shasha 1994 |
+//! | [`AdaptiveReplacement`] | the least recently used of those used once, or of those used again: it learns which | in order | O(1), a list move | Megiddo, Modha 2003 (ARC) |
+//! | [`Lirs`] | what was long unused before its last use | in order | O(1), a list move, or two | Jiang, Zhang 2002 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 
@@ -20,10 +24,12 @@ use std::fmt;
 
 pub use crate::engine::slab::Slot;
 
+mod arc;
 mod clock;
 mod fifo;
 mod ghosts;
 mod lfu;
+mod lirs;
 pub(crate) mod list;
 mod lru;
 mod no_eviction;
@@ -31,20 +37,26 @@ mod queues;
 mod random;
 mod s3_fifo;
 mod sieve;
+mod slru;
+mod two_q;
 
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod lockstep;
 
+pub use arc::AdaptiveReplacement;
 pub use clock::Clock;
 pub use fifo::Fifo;
 pub use lfu::Lfu;
+pub use lirs::Lirs;
 pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
 pub use s3_fifo::S3Fifo;
 pub use sieve::Sieve;
+pub use slru::Slru;
+pub use two_q::TwoQ;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,8 +30,8 @@
 //! 1. Every resident entry is in one of the three queues, which know their weights.
 //! 2. From newest to oldest, the entries of small stand in the order in which they came, those of main in the order in
 //!    which they came into it or came again.
-//! 3. Ghosts weigh no more than main may, and are no more than twice as many as the entries and [`FEW`]; but for what
-//!    following calls drop, [`SLICE`](super::ghosts::SLICE) at a time.
+//! 3. Ghosts weigh no more than main may, and are at most twice as many as the entries, and a few more; but for what following
+//!    calls drop, [`SLICE`](super::ghosts::SLICE) at a time.
 //!
 //! | operation | cost |
 //! |---|---|
@@ -89,9 +89,6 @@ const MAIN: Queue = 2;
 /// Where a counter stops.
 const MOST: u8 = 3;
 
-/// Ghosts that there may be however few entries there are.
-const FEW: usize = 64;
-
 /// Keeps newcomers in a small queue until they are hit twice, or come back; the others soon leave (Yang et al. 2023).
 ///
 /// Reading an entry counts, up to three; `peek`, `contains_key` and writes do not. A read of an entry with a full count writes
@@ -118,8 +115,6 @@ pub struct S3Fifo {
     /// Of each entry its hash is noted.
     queues: Queues<3, u64>,
     ghosts: Ghosts<()>,
-    /// The hash of a newcomer whose ghost was taken when it was asked about.
-    returning: Option<u64>,
     /// What small and main may weigh.
     small: u64,
     main: u64,
@@ -129,12 +124,7 @@ impl S3Fifo {
     /// An S3-FIFO policy with no entries. Allocates nothing. O(1).
     #[must_use]
     pub const fn new() -> Self {
-        Self { queues: Queues::new(), ghosts: Ghosts::new(), returning: None, small: 1, main: 0 }
-    }
-
-    /// Where an entry goes that comes in: into main if there is a ghost of it, which is then taken.
-    fn home(&mut self, hash: u64) -> Queue {
-        if self.ghosts.take(hash).is_some() { MAIN } else { SMALL }
+        Self { queues: Queues::new(), ghosts: Ghosts::new(), small: 1, main: 0 }
     }
 
     /// Takes those who were hit out of the front of those who leave.
@@ -142,8 +132,8 @@ impl S3Fifo {
         while let Some(slot) = self.queues.oldest(LEAVING) {
             let Some(fewer) = hits.get(slot).checked_sub(1) else { break };
             hits.set(slot, fewer);
-            let home = self.home(self.queues.row(slot).note);
-            self.queues.move_to(home, slot);
+            let known = self.ghosts.take(self.queues.row(slot).note).is_some();
+            self.queues.move_to(if known { MAIN } else { SMALL }, slot);
         }
     }
 
@@ -165,7 +155,7 @@ impl S3Fifo {
             if !worthy {
                 self.queues.move_to(LEAVING, slot);
                 self.ghosts.push(row.note, u64::from(row.weight), ());
-                self.ghosts.trim(self.main, 2 * self.len() + FEW);
+                self.ghosts.trim(self.main, self.len());
                 break;
             }
             if self.queues.weight(MAIN) + u64::from(row.weight) > self.main {
@@ -205,11 +195,7 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn insert(&mut self, slot: Slot, meta: &Meta) {
-        let mut home = self.home(meta.hash);
-        if self.returning == Some(meta.hash) {
-            self.returning = None;
-            home = MAIN;
-        }
+        let home = if self.ghosts.claim(meta.hash).is_some() { MAIN } else { SMALL };
         self.queues.push(home, slot, meta.weight, meta.hash);
     }
 
@@ -222,9 +208,8 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
-        // Else its ghost might be forgotten, for the ghosts of those who leave for it.
-        if let Some(hash) = newcomer.map(|meta| meta.hash).filter(|&hash| self.home(hash) == MAIN) {
-            self.returning = Some(hash);
+        if let Some(newcomer) = newcomer {
+            let _ = self.ghosts.hold(newcomer.hash);
         }
         self.rescue(hits);
         if self.queues.count(LEAVING) == 0 {
@@ -268,6 +253,7 @@ impl fmt::Debug for S3Fifo {
 #[cfg(test)]
 mod tests {
     use super::super::Counts;
+    use super::super::ghosts::FEW;
     use super::super::laws::{CALM, Segment};
     use super::super::lockstep::{Paper, beside, complaint, letters, replay_marked};
     use super::*;
@@ -457,11 +443,9 @@ mod tests {
         assert_eq!(segment.victim(Some(&CALM)), Victim::Entry(slot));
         segment.remove(slot, Cause::Evicted);
         segment.victim(Some(&gone));
-        segment.insert(&CALM);
-        assert_eq!(segment.policy.returning, Some(7), "another one came first");
+        segment.insert(&Meta::new(8, 1, u64::MAX)); // another one comes first
         let slot = segment.insert(&gone);
         assert_eq!(segment.policy.queues.row(slot).queue, MAIN);
-        assert_eq!(segment.policy.returning, None);
     }
 
     #[test]

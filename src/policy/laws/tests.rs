@@ -1,7 +1,9 @@
 //! Every policy obeys the laws; and the suite sees one that does not.
 
 use super::*;
-use crate::policy::{Clock, Fifo, Lfu, Lru, NoEviction, Random, S3Fifo, Sieve};
+use crate::policy::{
+    AdaptiveReplacement, Clock, Fifo, Lfu, Lirs, Lru, NoEviction, Random, S3Fifo, Sieve, Slru, TwoQ,
+};
 
 /// CLOCK as a user may write it, who overrides nothing that need not be.
 #[derive(Default)]
@@ -55,6 +57,10 @@ fn every_policy_obeys_the_laws() {
     obeys_boxed_or_not(Clock::new, true);
     obeys_boxed_or_not(|| Clock::counting(3), true);
     obeys_boxed_or_not(S3Fifo::new, true);
+    obeys_boxed_or_not(Slru::new, true);
+    obeys_boxed_or_not(TwoQ::new, true);
+    obeys_boxed_or_not(AdaptiveReplacement::new, true);
+    obeys_boxed_or_not(Lirs::new, true);
 }
 
 /// A miss that is heard of takes the lock: it is not asked for where nothing comes of it.
@@ -69,6 +75,10 @@ fn who_does_not_say_otherwise_hears_of_misses() {
         Box::new(Sieve::new()),
         Box::new(Clock::new()),
         Box::new(S3Fifo::new()),
+        Box::new(Slru::new()),
+        Box::new(TwoQ::new()),
+        Box::new(AdaptiveReplacement::new()),
+        Box::new(Lirs::new()),
     ];
     for policy in ours {
         assert!(!policy.hears_misses());
