@@ -109,8 +109,8 @@ pub struct AdaptiveReplacement {
     once: Ghosts<()>,
     /// B2.
     again: Ghosts<()>,
-    /// What T1 is to have: `p`.
-    target: u64,
+    /// What T1 is to have: `p`, which moves by ratios, and so is no whole number.
+    target: f64,
     share: u64,
     /// True while a newcomer from B2 is awaited: then T1 gives even at `p`.
     tie: bool,
@@ -124,7 +124,7 @@ impl AdaptiveReplacement {
             queues: Queues::new(),
             once: Ghosts::new(),
             again: Ghosts::new(),
-            target: 0,
+            target: 0.0,
             share: 0,
             tie: false,
         }
@@ -132,22 +132,22 @@ impl AdaptiveReplacement {
 
     /// Learns from a newcomer, if there is a ghost of it. What is learnt once is not learnt again: the ghost is held then.
     fn learn(&mut self, newcomer: &Meta) {
-        let (once, again) = (self.once.weight(), self.again.weight());
-        let weight = u64::from(kept(newcomer.weight));
+        let (once, again) = (self.once.weight() as f64, self.again.weight() as f64);
+        let weight = f64::from(kept(newcomer.weight));
         if self.once.hold(newcomer.hash).is_some() {
-            let step = weight.saturating_mul((again / once).max(1));
-            self.target = self.target.saturating_add(step).min(self.share);
+            let step = weight * (again / once).max(1.0);
+            self.target = (self.target + step).min(self.share as f64);
         } else if self.again.hold(newcomer.hash).is_some() {
-            let step = weight.saturating_mul((once / again).max(1));
-            self.target = self.target.saturating_sub(step);
+            let step = weight * (once / again).max(1.0);
+            self.target = (self.target - step).max(0.0);
         }
     }
 
     /// The list that gives next, and the other one.
     fn turns(&self) -> [Queue; 2] {
-        let once = self.queues.weight(ONCE);
+        let once = self.queues.weight(ONCE) as f64;
         let long = once > self.target || (self.tie && once == self.target);
-        let first = (long && once > 0) || self.queues.count(AGAIN) == 0;
+        let first = (long && once > 0.0) || self.queues.count(AGAIN) == 0;
         if first { [ONCE, AGAIN] } else { [AGAIN, ONCE] }
     }
 
@@ -171,7 +171,7 @@ impl EvictionPolicy for AdaptiveReplacement {
 
     fn resize(&mut self, share: u64) {
         self.share = share;
-        self.target = self.target.min(share);
+        self.target = self.target.min(share as f64);
     }
 
     fn insert(&mut self, slot: Slot, meta: &Meta) {
@@ -228,7 +228,7 @@ impl EvictionPolicy for AdaptiveReplacement {
         self.queues.assert_valid();
         self.once.assert_valid();
         self.again.assert_valid();
-        assert!(self.target <= self.share, "4: p is at most the capacity");
+        assert!(self.target <= self.share as f64, "4: p is at most the capacity");
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
     #[derive(Default)]
     struct Figure {
         c: usize,
-        p: usize,
+        p: f64,
         t1: Vec<u64>,
         t2: Vec<u64>,
         b1: Vec<u64>,
@@ -289,7 +289,7 @@ mod tests {
                 return;
             }
             let t1 = self.t1.len();
-            let long = t1 >= 1 && ((x_in_b2 && t1 == self.p) || t1 > self.p);
+            let long = t1 >= 1 && ((x_in_b2 && t1 as f64 == self.p) || t1 as f64 > self.p);
             if long || self.t2.is_empty() {
                 let lru = self.t1.remove(0);
                 self.b1.push(lru);
@@ -313,13 +313,15 @@ mod tests {
             let (b1, b2) = (self.b1.len(), self.b2.len());
             if self.b1.contains(&x) {
                 // Case II.
-                self.p = self.c.min(self.p + if b1 >= b2 { 1 } else { b2 / b1 });
+                let delta = if b1 >= b2 { 1.0 } else { b2 as f64 / b1 as f64 };
+                self.p = (self.p + delta).min(self.c as f64);
                 self.b1.retain(|&ghost| ghost != x);
                 self.replace(false);
                 self.t2.push(x);
             } else if self.b2.contains(&x) {
                 // Case III.
-                self.p = self.p.saturating_sub(if b2 >= b1 { 1 } else { b1 / b2 });
+                let delta = if b2 >= b1 { 1.0 } else { b1 as f64 / b2 as f64 };
+                self.p = (self.p - delta).max(0.0);
                 self.b2.retain(|&ghost| ghost != x);
                 self.replace(true);
                 self.t2.push(x);
@@ -351,7 +353,7 @@ mod tests {
         }
 
         fn order(&self) -> Vec<u64> {
-            if self.t1.len() > self.p || self.t2.is_empty() {
+            if self.t1.len() as f64 > self.p || self.t2.is_empty() {
                 [&self.t1[..], &self.t2].concat()
             } else {
                 [&self.t2[..], &self.t1].concat()
@@ -371,17 +373,17 @@ mod tests {
         arc.once.push(1, 2, ());
         (2..22).for_each(|hash| arc.again.push(hash, 1, ()));
         arc.learn(&Meta::new(1, 3, u64::MAX));
-        assert_eq!(arc.target, 30, "ten times the weight");
+        assert_eq!(arc.target, 30.0, "ten times the weight");
         arc.once.push(50, 19, ());
         arc.learn(&Meta::new(5, 3, u64::MAX));
-        assert_eq!(arc.target, 27, "at least the weight");
+        assert_eq!(arc.target, 27.0, "at least the weight");
         arc.once.push(51, 1_000, ());
         arc.learn(&Meta::new(6, 1, u64::MAX));
-        assert_eq!(arc.target, 0);
+        assert_eq!(arc.target, 0.0);
         arc.learn(&Meta::new(51, u64::MAX, u64::MAX));
-        assert_eq!(arc.target, 100, "never more than the capacity");
+        assert_eq!(arc.target, 100.0, "never more than the capacity");
         arc.resize(40);
-        assert_eq!(arc.target, 40);
+        assert_eq!(arc.target, 40.0);
         arc.assert_valid();
     }
 
@@ -424,7 +426,7 @@ mod tests {
             (|arc| arc.insert(Slot::new(2), &CALM), "the same order"),
             (|arc| arc.once.damage(), "as many chains as rows"),
             (|arc| arc.again.damage(), "as many chains as rows"),
-            (|arc| arc.target = 1, "4: p is at most the capacity"),
+            (|arc| arc.target = 1.0, "4: p is at most the capacity"),
         ];
         for (damage, what) in damages {
             let text = complaint(AdaptiveReplacement::new(), damage);
@@ -435,6 +437,6 @@ mod tests {
     #[test]
     fn debug_is_short() {
         let arc = AdaptiveReplacement::default();
-        assert_eq!(format!("{arc:?}"), "AdaptiveReplacement { len: 0, target: 0 }");
+        assert_eq!(format!("{arc:?}"), "AdaptiveReplacement { len: 0, target: 0.0 }");
     }
 }
