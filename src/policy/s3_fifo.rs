@@ -23,7 +23,7 @@
 //! has a ghost, and goes into main; from main it has none, and goes into small.
 //!
 //! **Good at** workloads with many one-hit wonders: web, key-value stores. **Bad at** loops, and at keys whose second use comes when they
-//! have left small and their ghosts are gone; on databases and disks TinyLFU is better.
+//! have left small and their ghosts are gone; on databases and disks, policies that count are better.
 //!
 //! **Invariants**
 //!

@@ -29,7 +29,7 @@
 //! | memory | 16 bytes an entry: two links, the weight, the list |
 //!
 //! **Source.** Karedla, Love, Wherry: *Caching strategies to improve disk system performance*, IEEE Computer 27(3), 1994. The
-//! share of 80 % is that of Einziger, Friedman, Manes (TinyLFU, 2017) and of most who came later.
+//! share of 80 % is that of Einziger, Friedman, Manes (`TinyLFU`, 2017) and of most who came later.
 //!
 //! **Trace.** Worked by hand; the test replays it from this very text. `probation / protected`, each from least to most recent.
 //! Capacity 4: protected has 3.
