@@ -26,7 +26,7 @@ pub(crate) enum Check {
 
 /// S3-FIFO gives up two entries at a time now and then. A simulator drops both; here the second is still hit until the next
 /// newcomer needs its room.
-const LEAVING: Check = Check::Near(3);
+const LEAVING: Check = Check::Near(5);
 
 /// A policy that can be named on the command line.
 #[derive(Debug)]
