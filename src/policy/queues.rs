@@ -205,6 +205,14 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_has_16_bytes_and_its_note() {
+        let links = 2 * size_of::<Slot>();
+        assert_eq!(size_of::<Row<()>>() + links, 16);
+        assert_eq!(size_of::<Row<u64>>() + links, 24);
+        assert_eq!(size_of::<Row<[u64; 2]>>() + links, 32);
+    }
+
+    #[test]
     fn a_very_heavy_entry_counts_as_one_that_fits_four_bytes() {
         let mut queues = Queues::<1, ()>::new();
         queues.push(0, Slot::new(0), u64::MAX, ());
