@@ -155,7 +155,8 @@ impl AdaptiveReplacement {
     fn trim(&mut self) {
         let (once, again) = (self.queues.weight(ONCE), self.queues.weight(AGAIN));
         self.once.trim(self.share.saturating_sub(once), self.len());
-        let rest = self.share.saturating_mul(2).saturating_sub(once + again + self.once.weight());
+        let others = [once, again, self.once.weight()];
+        let rest = others.into_iter().fold(self.share.saturating_mul(2), u64::saturating_sub);
         self.again.trim(rest, self.len());
     }
 }

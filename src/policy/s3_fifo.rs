@@ -207,8 +207,12 @@ impl EvictionPolicy for S3Fifo {
         self.queues.relocate(from, to, meta.weight);
     }
 
-    fn remove(&mut self, slot: Slot, _: Cause) {
-        self.queues.remove(slot);
+    fn remove(&mut self, slot: Slot, cause: Cause) {
+        let row = self.queues.remove(slot);
+        // Who leaves has a ghost already. It is for those who are evicted, not for what was deleted, or has expired.
+        if row.queue == LEAVING && cause != Cause::Evicted {
+            let _ = self.ghosts.take(row.note);
+        }
     }
 
     fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
@@ -450,6 +454,17 @@ mod tests {
         segment.insert(&Meta::new(8, 1, u64::MAX)); // another one comes first
         let slot = segment.insert(&gone);
         assert_eq!(segment.policy.queues.row(slot).queue, MAIN);
+    }
+
+    #[test]
+    fn only_what_is_evicted_is_remembered() {
+        for cause in Cause::ALL {
+            let mut segment = Segment::new(S3Fifo::new());
+            let slot = segment.insert(&Meta::new(7, 1, u64::MAX));
+            assert_eq!(segment.victim(None), Victim::Entry(slot));
+            segment.remove(slot, cause);
+            assert_eq!(segment.policy.ghosts.get(7).is_some(), cause == Cause::Evicted);
+        }
     }
 
     #[test]
