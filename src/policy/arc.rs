@@ -389,6 +389,21 @@ mod tests {
     }
 
     #[test]
+    fn at_p_it_is_the_newcomer_that_decides() {
+        let mut segment = Segment::new(AdaptiveReplacement::new());
+        let [a, b] = [1, 2].map(|hash| segment.insert(&Meta::new(hash, 1, u64::MAX)));
+        segment.hit(b);
+        segment.policy.again.push(3, 1, ());
+        segment.policy.target = 2.0;
+        let known = Meta::new(3, 1, u64::MAX);
+        assert_eq!(segment.victim(Some(&known)), Victim::Entry(a), "T1 gives for one from B2");
+        assert_eq!(segment.policy.target, 1.0);
+        segment.insert(&known);
+        assert_eq!(segment.victim(None), Victim::Entry(b), "and else T2");
+        segment.check(true);
+    }
+
+    #[test]
     fn ghosts_have_their_share_in_weight() {
         let mut segment = Segment::new(AdaptiveReplacement::new());
         segment.policy.resize(1_000);

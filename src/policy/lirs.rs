@@ -207,7 +207,8 @@ impl EvictionPolicy for Lirs {
 
     fn remove(&mut self, slot: Slot, cause: Cause) {
         let row = self.queues.remove(slot);
-        if cause == Cause::Evicted && row.queue == HIR && self.in_stack(row.note.used) {
+        // A LIR entry that leaves was the bottom of the stack, and so is not in it any more.
+        if cause == Cause::Evicted && self.in_stack(row.note.used) {
             self.ghosts.push(row.note.hash, u64::from(row.weight), row.note.used);
         }
         self.ghosts.trim(self.share.saturating_mul(2), self.len());
