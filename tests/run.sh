@@ -193,7 +193,7 @@ replay_exact() {
 }
 
 exact() { # trace, reference, capacity, capacity if that is empty
-    cargo run --quiet --release --example replay -- "$1" --policies lru,lfu,fifo,sieve \
+    cargo run --quiet --release --example replay -- "$1" --policies lru,lfu,fifo,sieve,s3-fifo \
         --capacity "${3:-$4}" --check "$SHARED/reference/$2"
 }
 

@@ -55,7 +55,8 @@ pub(crate) struct Args {
     /// Write the results to this file, too
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Compare the hits of exact policies (not random, sampled, or noeviction) with this file, such as one that --csv wrote
+    /// Compare the hits of exact policies (not random, sampled, or noeviction; s3-fifo may differ by 0.05 points) with this file,
+    /// such as one that --csv wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
 }

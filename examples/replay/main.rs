@@ -20,7 +20,7 @@ use args::{Amount, Args};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use report::Reference;
-use run::{Cell, Policy, Setting};
+use run::{Cell, Check, Policy, Setting};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -114,7 +114,7 @@ fn replay(args: &Args) -> Result<ExitCode, String> {
             for policy in &args.policies {
                 output.bar.set_message(format!("{} {} {capacity}", trace.name, policy.name));
                 let cell = cell(args, &trace, policy, capacity, &output.bar)?;
-                output.cell(&cell, policy.exact)?;
+                output.cell(&cell, policy.check)?;
                 if output.is_unheard() {
                     return Ok(ExitCode::SUCCESS);
                 }
@@ -204,7 +204,7 @@ impl Output {
         })
     }
 
-    fn cell(&mut self, cell: &Cell, exact: bool) -> Result<(), String> {
+    fn cell(&mut self, cell: &Cell, check: Check) -> Result<(), String> {
         if !self.begun {
             self.begun = true;
             self.say(&report::clock(self.rate))?;
@@ -215,7 +215,7 @@ impl Output {
             writeln!(file, "{}", report::csv_row(cell))
                 .map_err(|error| format!("{shown}: cannot be written: {error}"))?;
         }
-        let found = self.check.as_ref().filter(|_| exact).and_then(|check| check.differences(cell));
+        let found = self.check.as_ref().and_then(|reference| reference.differences(cell, check));
         if let Some(differences) = found {
             self.compared += 1;
             self.differing.extend(Some(differences).filter(|text| !text.is_empty()));

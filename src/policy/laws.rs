@@ -165,7 +165,7 @@ fn sorted(mut slots: Vec<Slot>) -> Vec<Slot> {
 enum Op {
     Insert { weight: u64, deadline: u64 },
     Update { pick: usize, weight: u64, deadline: u64 },
-    Relocate { pick: usize, weight: u64 },
+    Relocate { pick: usize },
     Replace { pick: usize, weight: u64, deadline: u64 },
     Reschedule { pick: usize, deadline: u64 },
     Hit { pick: usize },
@@ -185,7 +185,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (1..100_u64, deadline()).prop_map(|(weight, deadline)| Op::Insert { weight, deadline }),
         2 => write().prop_map(|(pick, weight, deadline)| Op::Update { pick, weight, deadline }),
-        2 => (pick(), 1..100_u64).prop_map(|(pick, weight)| Op::Relocate { pick, weight }),
+        2 => pick().prop_map(|pick| Op::Relocate { pick }),
         2 => write().prop_map(|(pick, weight, deadline)| Op::Replace { pick, weight, deadline }),
         1 => (pick(), deadline()).prop_map(|(pick, deadline)| Op::Reschedule { pick, deadline }),
         8 => pick().prop_map(|pick| Op::Hit { pick }),
@@ -209,10 +209,11 @@ fn apply<P: EvictionPolicy>(segment: &mut Segment<P>, op: &Op, may_leave: MayLea
                 segment.update(slot, &Meta::new(pick as u64, weight, deadline));
             }
         }
-        Op::Relocate { pick, weight } => {
+        Op::Relocate { pick } => {
             if let Some((from, meta)) = segment.pick(pick) {
                 let mut expected: Vec<_> = segment.policy.coldest().collect();
-                let to = segment.relocate(from, &Meta::new(pick as u64, weight, meta.deadline));
+                let to =
+                    segment.relocate(from, &Meta::new(pick as u64, meta.weight, meta.deadline));
                 expected.iter_mut().filter(|slot| **slot == from).for_each(|slot| *slot = to);
                 let order: Vec<_> = segment.policy.coldest().collect();
                 assert_eq!(order, expected, "law 9: {to:?} stands where {from:?} stood");

@@ -6,6 +6,7 @@ use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
 use crate::observe::Cause;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -90,10 +91,108 @@ pub(super) fn lockstep<P: EvictionPolicy>(policy: P, rank: impl Fn(&Row) -> (u64
     segment.policy
 }
 
+/// A cache of entries of weight 1 as a paper's pseudo-code has it, slow and obvious. It knows entries by their keys.
+pub(super) trait Paper {
+    /// A request for a key that is resident.
+    fn hit(&mut self, key: u64);
+    /// A request for a key that is not: it is now. Says who left for it, in that order.
+    fn miss(&mut self, key: u64) -> Vec<u64>;
+    /// A resident key is deleted.
+    fn delete(&mut self, key: u64);
+    /// The residents, those who leave first in front.
+    fn order(&self) -> Vec<u64>;
+}
+
+/// Sends the same requests to a policy and to its paper, at several capacities, and compares who leaves for each, and now and
+/// then the whole order. Between the requests are deletions, new values, and entries that move.
+pub(super) fn beside<P: EvictionPolicy, Q: Paper>(
+    policy: impl Fn() -> P,
+    paper: impl Fn(usize) -> Q,
+) {
+    let mut random = random();
+    for capacity in [1, 2, 3, 10, 25, 60, 100] {
+        let mut segment = Segment::new(policy());
+        segment.policy.resize(capacity as u64);
+        beside_at(capacity, &mut segment, &mut paper(capacity), &mut random);
+    }
+}
+
+fn beside_at<P: EvictionPolicy>(
+    capacity: usize,
+    segment: &mut Segment<P>,
+    paper: &mut impl Paper,
+    random: &mut impl FnMut(usize) -> usize,
+) {
+    let in_order = segment.policy.hears() == Hears::InOrder;
+    let mut slots: HashMap<u64, Slot> = HashMap::new();
+    // Keys are a few capacities; some are asked for far more often, and now and then they are asked for in turn.
+    let (mut keys, mut in_turn, mut turn) = (2 * capacity, false, 0);
+    for now in 1..=operations() / 7 {
+        turn = (turn + 1) % keys;
+        let pick = (0..3).map(|_| random(keys)).min().unwrap_or(0);
+        let key = if in_turn { turn } else { pick } as u64;
+        let meta = Meta::new(key, 1, u64::MAX);
+        match (random(100), slots.get(&key).copied()) {
+            (0..2, Some(slot)) => {
+                segment.remove(slot, Cause::Deleted);
+                slots.remove(&key);
+                paper.delete(key);
+            }
+            (2..5, Some(slot)) => {
+                slots.insert(key, segment.relocate(slot, &meta));
+            }
+            (5..8, Some(slot)) => {
+                segment.update(slot, &meta);
+                if in_order {
+                    paper.hit(key);
+                }
+            }
+            (_, Some(slot)) => {
+                segment.hit(slot);
+                paper.hit(key);
+            }
+            (_, None) => {
+                for gone in paper.miss(key) {
+                    let slot = slots.remove(&gone).unwrap();
+                    assert_eq!(segment.victim(Some(&meta)), Victim::Entry(slot), "{now}: {gone}");
+                    assert_eq!(segment.victim(Some(&meta)), Victim::Entry(slot), "asked again");
+                    segment.remove(slot, Cause::Evicted);
+                }
+                slots.insert(key, segment.insert(&meta));
+            }
+        }
+        if now % 1_000 == 0 {
+            let order: Vec<_> = paper.order().iter().map(|key| slots[key]).collect();
+            assert_eq!(segment.policy.coldest().collect::<Vec<_>>(), order, "operation {now}");
+            segment.check(|_| true);
+            (keys, in_turn) = (capacity + random(3 * capacity) + 1, random(3) == 0);
+        }
+    }
+}
+
 /// Slots as letters: A is slot 0.
 pub(super) fn letters(slots: impl Iterator<Item = Slot>) -> String {
     let letter = |slot: Slot| char::from(b'A' + u8::try_from(slot.index()).unwrap()).to_string();
     slots.map(letter).collect::<Vec<_>>().join(" ")
+}
+
+/// Queues and then ghosts, each from oldest to newest, with a stroke between.
+pub(super) fn pictured(
+    queues: impl IntoIterator<Item = impl DoubleEndedIterator<Item = Slot>>,
+    ghosts: &[Vec<u64>],
+) -> String {
+    let entries = queues.into_iter().map(|queue| letters(queue.rev()));
+    let ghosts = ghosts.iter().map(|hashes| {
+        let slots = hashes.iter().map(|&hash| Slot::new(usize::try_from(hash).unwrap()));
+        letters(slots).to_lowercase()
+    });
+    let parts = entries.chain(ghosts).collect::<Vec<_>>().join(" / ");
+    parts.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The facts of an entry that a trace knows by a letter: its hash is its slot's number.
+fn letter(slot: Slot) -> Meta {
+    Meta::new(slot.index() as u64, 1, u64::MAX)
 }
 
 /// Replays the trace in a policy's own documentation: each row is a call, a bar, what `show` must then show, and perhaps an
@@ -119,7 +218,7 @@ pub(super) fn replay_marked<P: EvictionPolicy>(
     for (call, rest) in block.filter_map(|line| line.trim_start_matches("//!").split_once('│')) {
         let (call, deadline) = call.split_once(" at ").unwrap_or((call, ""));
         let deadline = deadline.trim().parse().unwrap_or(CALM.deadline);
-        let meta = Meta { deadline, ..CALM };
+        let meta = |slot| Meta { deadline, ..letter(slot) };
         let (verb, letters) = call.trim().split_once(' ').unwrap();
         if letters == "none" {
             assert_eq!(segment.victim(None), Victim::None, "{call}");
@@ -133,23 +232,31 @@ pub(super) fn replay_marked<P: EvictionPolicy>(
             .map(|it| Slot::new(usize::from(it.as_bytes()[0].wrapping_sub(b'A'))));
         let slot = named.next().unwrap();
         match verb {
+            "capacity" => segment.policy.resize(letters.trim().parse().unwrap()),
             "insert" => {
                 segment.hits.publish(slot);
-                segment.policy.insert(slot, &meta);
+                segment.policy.insert(slot, &meta(slot));
             }
             "update" => {
                 if let Hears::Stamp(_) = segment.policy.hears() {
                     segment.hits.record(slot);
                 }
-                segment.policy.update(slot, &meta);
+                segment.policy.update(slot, &meta(slot));
             }
-            "reschedule" => segment.policy.reschedule(slot, &meta),
+            "reschedule" => segment.policy.reschedule(slot, &meta(slot)),
             "hit" => segment.hit(slot),
-            "victim" => assert_eq!(segment.victim(None), Victim::Entry(slot), "{call}"),
+            "victim" => {
+                let newcomer = named.next().map(letter);
+                assert_eq!(segment.victim(newcomer.as_ref()), Victim::Entry(slot), "{call}");
+            }
+            "evict" => {
+                segment.policy.remove(slot, Cause::Evicted);
+                segment.hits.set(slot, 0);
+            }
             "relocate" => {
                 let to = named.next().unwrap();
                 segment.hits.relocate(slot, to);
-                segment.policy.relocate(slot, to, &meta);
+                segment.policy.relocate(slot, to, &meta(slot));
             }
             "remove" => {
                 segment.policy.remove(slot, Cause::Deleted);

@@ -9,6 +9,12 @@
 //! | [`Lfu`] | the least often used, ties to the least recent | in order | O(1), one bucket move | Shah, Mitra, Matani 2010 |
 //! | [`Fifo`] | the oldest | not at all | nothing | |
 //! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
+//! | [`Clock`] | the oldest not hit since it came, or came round again | by a counter | a byte set, if it was not full | Corbató 1968 |
+//! | [`S3Fifo`] | newcomers that are not hit twice soon; else as [`Clock`] | by a counter, up to 3 | a byte set, if it was not full | Yang et al. 2023 |
+//! | [`Slru`] | the least recently used of those used once; those used again are protected, in four fifths of the room | in order | O(1), a list move, or two | Karedla, Love, Wherry 1994 |
+//! | [`TwoQ`] | newcomers in their turn, unless they were here before; of those the least recently used | in order | O(1), a list move, or nothing while the entry is new | Johnson, Shasha 1994 |
+//! | [`AdaptiveReplacement`] | the least recently used of those used once, or of those used again: it learns which | in order | O(1), a list move | Megiddo, Modha 2003 (ARC) |
+//! | [`Lirs`] | what was long unused before its last use | in order | O(1), a list move, or two | Jiang, Zhang 2002 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`SampledLru`] | one that went unused for long | by a stamp | a clock reading; a store, if the second is another | Redis's `allkeys-lru` |
 //! | [`SampledLfu`] | one that is used seldom | by a stamp | a clock reading; rarely a store | Redis's `allkeys-lfu` |
@@ -21,19 +27,27 @@ use crate::observe::Cause;
 
 pub use crate::engine::slab::Slot;
 
+mod arc;
+mod clock;
 mod fifo;
+mod ghosts;
 mod hits;
 mod lfu;
+mod lirs;
 pub(crate) mod list;
 mod lru;
 mod no_eviction;
+mod queues;
 mod random;
 mod redis;
+mod s3_fifo;
 mod sampled;
 mod sampled_lfu;
 mod sampled_lru;
 mod sieve;
+mod slru;
 mod soonest;
+mod two_q;
 mod volatile;
 
 #[cfg(test)]
@@ -41,18 +55,24 @@ mod laws;
 #[cfg(test)]
 mod lockstep;
 
+pub use arc::AdaptiveReplacement;
+pub use clock::Clock;
 pub use fifo::Fifo;
 pub(crate) use hits::Counts;
 pub use hits::{HitCounters, Touch, Use};
 pub use lfu::Lfu;
+pub use lirs::Lirs;
 pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
 pub use redis::RedisPolicy;
+pub use s3_fifo::S3Fifo;
 pub use sampled_lfu::SampledLfu;
 pub use sampled_lru::SampledLru;
 pub use sieve::Sieve;
+pub use slru::Slru;
 pub use soonest::SoonestDeadline;
+pub use two_q::TwoQ;
 pub use volatile::Volatile;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
@@ -152,9 +172,9 @@ pub enum Victim {
 /// And of an entry that moves:
 ///
 /// 9. [`relocate`](Self::relocate) is called between an entry's `insert` and its `remove`, with a slot `to` that holds no entry,
-///    and the entry's hit counter goes along. From then on `to` counts as inserted and `from` as removed. `to` stands in the
-///    order where `from` stood, and every other entry where it did. (The default body makes `to` a newcomer instead: good
-///    enough where an update does the same.)
+///    and the entry's hit counter goes along. From then on `to` counts as inserted and `from` as removed. If its weight is
+///    what it was, `to` stands in the order where `from` stood, and every other entry where it did. (The default body makes `to` a
+///    newcomer instead: good enough where an update does the same.)
 ///
 /// A policy that panics is replaced by a fresh one, which is shown the resident entries again; the panic is counted in
 /// the statistics and goes no further.
