@@ -312,7 +312,8 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
             return Room::Made;
         }
         let newcomer = Meta::new(self.hash, self.weight, deadline.earlier());
-        segment.expire(now, SLICE, out);
+        // It needs room for itself; what else has expired must not make this call long.
+        segment.expire(now, 2 * IN_PASSING, out);
         let mut made = Room::Short(Ask::Everywhere);
         for _ in 0..SLICE {
             room.keep(std::mem::take(&mut out.freed));
