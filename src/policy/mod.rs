@@ -18,19 +18,23 @@ use std::fmt;
 
 pub use crate::engine::slab::Slot;
 
+mod adaptive;
 mod fifo;
 mod lfu;
 pub(crate) mod list;
 mod lru;
 mod no_eviction;
 mod random;
+mod regions;
 mod sieve;
+mod sketch;
 
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod lockstep;
 
+pub use adaptive::Adaptive;
 pub use fifo::Fifo;
 pub use lfu::Lfu;
 pub use lru::Lru;
