@@ -1,14 +1,13 @@
 //! W-TinyLFU that adapts: the draft of the module's page comes with its numbers.
 
+use super::lazy::{Lazy, Popularity};
 use super::regions::code_of;
 use super::sketch::Sketch;
 use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
 use crate::observe::Cause;
-use lazy::{Lazy, Popularity};
 use models::{MANNERS, Models};
 use std::fmt;
 
-mod lazy;
 mod models;
 
 /// Where an entry's counter stops.
@@ -17,9 +16,9 @@ const COUNTS_TO: u8 = 3;
 /// Sampled residents whose counters each call that makes room looks at.
 const POLLS: usize = 2;
 
-/// Sketch and models are made when a share's first eighth is full: by then it is known how many entries will fit, and a cache that
+/// Sketch and models are made when a share's first sixteenth is full: by then it is known how many entries will fit, and a cache that
 /// holds little costs little.
-const START: u64 = 8;
+const START: u64 = 16;
 
 /// W-TinyLFU that learns from small models of itself how to run (the default).
 pub struct Adaptive {
@@ -38,7 +37,7 @@ impl Adaptive {
     /// The same, with other draws where chance decides.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self { lazy: Lazy::new(MANNERS[0], seed), sketch: Sketch::new(1), models: None }
+        Self { lazy: Lazy::new(MANNERS[0], Some(seed)), sketch: Sketch::new(1), models: None }
     }
 
     /// Fits sketch and models to so many entries, unless they are about right.

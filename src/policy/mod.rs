@@ -20,6 +20,7 @@ pub use crate::engine::slab::Slot;
 
 mod adaptive;
 mod fifo;
+mod lazy;
 mod lfu;
 pub(crate) mod list;
 mod lru;
@@ -27,7 +28,8 @@ mod no_eviction;
 mod random;
 mod regions;
 mod sieve;
-mod sketch;
+pub(crate) mod sketch;
+mod w_tiny_lfu;
 
 #[cfg(test)]
 mod laws;
@@ -41,6 +43,7 @@ pub use lru::Lru;
 pub use no_eviction::NoEviction;
 pub use random::Random;
 pub use sieve::Sieve;
+pub use w_tiny_lfu::WTinyLfu;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

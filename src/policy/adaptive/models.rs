@@ -32,8 +32,8 @@
 //! **Sources.** Sampling by hash: Waldspurger, Park, Garthwaite, Ahmad: *Efficient MRC Construction with SHARDS*, FAST 2015. Models
 //! to choose a window by: Einziger, Eytan, Friedman, Manes: *Adaptive Software Cache Management*, Middleware 2018.
 
-use super::lazy::{Lazy, Manner, Popularity};
 use crate::engine::column::Column;
+use crate::policy::lazy::{Lazy, Manner, Popularity};
 use crate::policy::sketch::Sketch;
 use crate::policy::{HitCounters, Slot};
 use std::collections::HashMap;
@@ -105,7 +105,7 @@ impl Models {
     pub(super) fn new(entries: usize, manner: Manner) -> Self {
         let over = entries.div_ceil(ENTRIES).next_power_of_two().trailing_zeros();
         let model = |manner| Model {
-            lazy: Lazy::new(manner, 0),
+            lazy: Lazy::new(manner, None),
             hits: HitCounters::new(super::COUNTS_TO),
             score: 0,
         };
@@ -256,7 +256,8 @@ impl Models {
         }
         for (at, model) in self.models.iter().enumerate() {
             model.lazy.assert_valid();
-            let bits = self.places.values().filter(|&&place| self.nodes[place].models >> at & 1 != 0);
+            let bits =
+                self.places.values().filter(|&&place| self.nodes[place].models >> at & 1 != 0);
             assert_eq!(bits.clone().count(), model.lazy.regions.len(), "2: bits name the models");
             let held = |&&place: &&Slot| model.lazy.coldest().any(|held| held == place);
             assert!(bits.clone().all(|place| held(&place)), "2: bits name the models");

@@ -26,13 +26,14 @@
 //! 1. What was decided is an entry, until it is removed or used by a write.
 //! 2. A call moves at most [`WORK`] entries, and one more where it decides.
 
-use crate::policy::regions::{Region, Regions};
-use crate::policy::sketch::Sketch;
-use crate::policy::{HitCounters, Slot};
+use super::regions::{Region, Regions};
+use super::sketch::Sketch;
+use super::{HitCounters, Slot};
+use crate::hash::mix;
 
 /// Moves a call, so that a put never pays for many. In traces the mean is below two; the bound matters after the window was made
 /// smaller, and where nearly every entry is warm.
-pub(super) const WORK: usize = 24;
+pub(crate) const WORK: usize = 24;
 
 /// Of main's weight, in percent, that protected entries may have. The paper's; all other values were worse (Caffeine's
 /// ledger of experiments).
@@ -50,33 +51,33 @@ const SURVIVED: u8 = 0b0111;
 
 /// A way to run the cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Manner {
+pub(crate) struct Manner {
     /// The window's part of the weight, in percent.
-    pub(super) window: u64,
+    pub(crate) window: u64,
     /// Whether a victim that survived steps aside, a use poorer.
-    pub(super) yields: bool,
+    pub(crate) yields: bool,
 }
 
 /// What asks and feeds a sketch. A model only asks: its keys are counted by the cache that it is a model of.
-pub(super) struct Popularity<'a> {
-    pub(super) sketch: &'a mut Sketch,
-    pub(super) feeds: bool,
+pub(crate) struct Popularity<'a> {
+    pub(crate) sketch: &'a mut Sketch,
+    pub(crate) feeds: bool,
 }
 
 /// The entries, and the rules.
-pub(super) struct Lazy {
-    pub(super) regions: Regions,
-    pub(super) manner: Manner,
+pub(crate) struct Lazy {
+    pub(crate) regions: Regions,
+    pub(crate) manner: Manner,
     /// The weight that is this segment's.
-    pub(super) share: u64,
+    pub(crate) share: u64,
     /// Who leaves next, if that is decided.
     decided: Option<Slot>,
-    /// Steps at each duel that chance may decide.
-    draws: u64,
+    /// Steps at each duel that chance may decide; none if chance decides nothing.
+    draws: Option<u64>,
 }
 
 impl Lazy {
-    pub(super) const fn new(manner: Manner, seed: u64) -> Self {
+    pub(crate) const fn new(manner: Manner, seed: Option<u64>) -> Self {
         Self { regions: Regions::new(), manner, share: 0, decided: None, draws: seed }
     }
 
@@ -86,12 +87,15 @@ impl Lazy {
     }
 
     /// A newcomer. While there is room in main, what the window has too much goes there unasked.
-    pub(super) fn insert(&mut self, slot: Slot, code: u32, weight: u64) {
+    pub(crate) fn insert(&mut self, slot: Slot, code: u32, weight: u64) {
         self.regions.insert(slot, code, weight);
         let window = self.window_of(self.share);
         for _ in 0..2 {
-            let oldest = self.regions.back(Region::Window).filter(|_| self.weight(Region::Window) > window);
-            let Some(oldest) = oldest.filter(|&slot| self.fits_main(slot, self.share)) else { break };
+            let oldest =
+                self.regions.back(Region::Window).filter(|_| self.weight(Region::Window) > window);
+            let Some(oldest) = oldest.filter(|&slot| self.fits_main(slot, self.share)) else {
+                break;
+            };
             self.regions.move_to(oldest, Region::Probation);
         }
     }
@@ -103,7 +107,7 @@ impl Lazy {
     }
 
     /// Whether who leaves next is decided already.
-    pub(super) fn is_decided(&self) -> bool {
+    pub(crate) fn is_decided(&self) -> bool {
         self.decided.is_some()
     }
 
@@ -112,23 +116,46 @@ impl Lazy {
     }
 
     /// The entry is not in the sketch yet: it is to be counted when it is looked at.
-    pub(super) fn count_later(&mut self, slot: Slot) {
+    pub(crate) fn count_later(&mut self, slot: Slot) {
         self.regions.set_note(slot, UNCOUNTED);
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) {
+    pub(crate) fn remove(&mut self, slot: Slot) {
         self.forget_decision(slot);
         self.regions.remove(slot);
     }
 
     /// The entry was used by a write: as good as a hit.
-    pub(super) fn update(&mut self, slot: Slot, weight: u64) {
+    pub(crate) fn update(&mut self, slot: Slot, weight: u64) {
         self.forget_decision(slot);
         self.regions.reweigh(slot, weight);
         self.regions.set_note(slot, self.regions.note(slot) & UNCOUNTED | WARM);
     }
 
-    pub(super) fn relocate(&mut self, from: Slot, to: Slot, weight: u64) {
+    /// The entry was used, and moves at once: for who hears of each hit.
+    pub(crate) fn used(&mut self, slot: Slot) {
+        self.forget_decision(slot);
+        match self.regions.region(slot) {
+            Region::Window => self.regions.move_to(slot, Region::Window),
+            Region::Probation | Region::Protected => {
+                self.regions.move_to(slot, Region::Protected);
+                for _ in 0..WORK {
+                    let Some(oldest) = self.too_protected() else { break };
+                    self.regions.move_to(oldest, Region::Probation);
+                }
+            }
+        }
+    }
+
+    /// The protected entry that is to go back on probation, if they are too many.
+    fn too_protected(&self) -> Option<Slot> {
+        let most = u128::from(self.regions.main_weight()) * u128::from(PROTECTED) / 100;
+        self.regions
+            .back(Region::Protected)
+            .filter(|_| u128::from(self.weight(Region::Protected)) > most)
+    }
+
+    pub(crate) fn relocate(&mut self, from: Slot, to: Slot, weight: u64) {
         self.regions.replace(from, to, weight);
         self.decided = self.decided.map(|slot| if slot == from { to } else { slot });
     }
@@ -138,7 +165,7 @@ impl Lazy {
     }
 
     /// Reads and empties an entry's counter ahead of time: it stays warm. True if it was hit since.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         slot: Slot,
         hits: &mut HitCounters<'_>,
@@ -187,7 +214,7 @@ impl Lazy {
     }
 
     /// Who leaves, so that something of weight `coming` fits.
-    pub(super) fn victim(
+    pub(crate) fn victim(
         &mut self,
         coming: u64,
         hits: &mut HitCounters<'_>,
@@ -262,9 +289,8 @@ impl Lazy {
         popularity: &mut Popularity<'_>,
         work: &mut usize,
     ) {
-        let most = (u128::from(self.regions.main_weight()) * u128::from(PROTECTED) / 100) as u64;
-        while *work > 0 && self.weight(Region::Protected) > most {
-            let Some(oldest) = self.regions.back(Region::Protected) else { return };
+        while *work > 0 {
+            let Some(oldest) = self.too_protected() else { return };
             *work -= 1;
             let warm = self.cool(oldest, hits, popularity);
             let to = if warm { Region::Protected } else { Region::Probation };
@@ -290,25 +316,26 @@ impl Lazy {
 
     /// True once in a while, nobody knows when.
     fn draw(&mut self) -> bool {
-        self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        crate::hash::mix(crate::hash::mix(self.draws)) % JITTER.1 == 0
+        let Some(draws) = &mut self.draws else { return false };
+        *draws = draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(mix(*draws)) % JITTER.1 == 0
     }
 
     /// From who leaves next to who stays longest, as far as is known.
-    pub(super) fn coldest(&self) -> impl Iterator<Item = Slot> {
+    pub(crate) fn coldest(&self) -> impl Iterator<Item = Slot> {
         let order = [Region::Probation, Region::Window, Region::Protected];
         let regions = order.into_iter().flat_map(|region| self.regions.iter(region).rev());
         self.decided.into_iter().chain(regions.filter(|&slot| Some(slot) != self.decided))
     }
 
     /// The same in reverse.
-    pub(super) fn hottest(&self) -> impl Iterator<Item = Slot> {
+    pub(crate) fn hottest(&self) -> impl Iterator<Item = Slot> {
         let order = [Region::Protected, Region::Window, Region::Probation];
         let regions = order.into_iter().flat_map(|region| self.regions.iter(region));
         regions.filter(|&slot| Some(slot) != self.decided).chain(self.decided)
     }
 
-    pub(super) fn assert_valid(&self) {
+    pub(crate) fn assert_valid(&self) {
         self.regions.assert_valid();
         let all = || Region::ALL.into_iter().flat_map(|region| self.regions.iter(region));
         let entry = |slot| all().any(|resident| resident == slot);
