@@ -167,6 +167,9 @@ impl Default for Adaptive {
 
 impl fmt::Debug for Adaptive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Adaptive").field("len", &self.len()).finish()
+        f.debug_struct("Adaptive")
+            .field("len", &self.len())
+            .field("window", &self.lazy.manner.window)
+            .finish()
     }
 }

@@ -147,12 +147,13 @@ impl Lazy {
         }
     }
 
-    /// The protected entry that is to go back on probation, if they are too many.
+    /// The protected entry that is to go back on probation, if they are too many for what main is or will be.
     fn too_protected(&self) -> Option<Slot> {
-        let most = u128::from(self.regions.main_weight()) * u128::from(PROTECTED) / 100;
-        self.regions
-            .back(Region::Protected)
-            .filter(|_| u128::from(self.weight(Region::Protected)) > most)
+        let whole = self.share.max(self.regions.total_weight());
+        let main = whole - self.window_of(whole).min(whole);
+        let most = u128::from(main) * u128::from(PROTECTED) / 100;
+        let over = u128::from(self.weight(Region::Protected)) > most;
+        self.regions.back(Region::Protected).filter(|_| over)
     }
 
     pub(crate) fn relocate(&mut self, from: Slot, to: Slot, weight: u64) {
@@ -340,5 +341,458 @@ impl Lazy {
         let all = || Region::ALL.into_iter().flat_map(|region| self.regions.iter(region));
         let entry = |slot| all().any(|resident| resident == slot);
         assert!(self.decided.is_none_or(entry), "1: what was decided is an entry");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lockstep::{operations, random};
+    use super::*;
+    use crate::policy::Counts;
+    use crate::sync::{AtomicU64, Ordering};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const CALM: Manner = Manner { window: 10, yields: false };
+
+    #[derive(Clone, Copy)]
+    struct Row {
+        slot: Slot,
+        code: u32,
+        weight: u64,
+        warm: bool,
+        survived: u8,
+    }
+
+    /// The rules again, over plain arrays whose fronts come first, and with no bits.
+    struct Slow {
+        window: Vec<Row>,
+        probation: Vec<Row>,
+        protected: Vec<Row>,
+        manner: Manner,
+        share: u64,
+        decided: Option<Slot>,
+    }
+
+    fn weigh(rows: &[Row]) -> u64 {
+        rows.iter().map(|row| row.weight).sum()
+    }
+
+    impl Slow {
+        fn rows(&mut self) -> impl Iterator<Item = &mut Row> {
+            self.window.iter_mut().chain(&mut self.probation).chain(&mut self.protected)
+        }
+
+        fn total(&self) -> u64 {
+            weigh(&self.window) + self.main()
+        }
+
+        fn main(&self) -> u64 {
+            weigh(&self.probation) + weigh(&self.protected)
+        }
+
+        fn room(&self, whole: u64) -> u64 {
+            (whole * self.manner.window / 100).max(1)
+        }
+
+        fn fits_main(&self, row: Row, whole: u64) -> bool {
+            self.main() + row.weight + self.room(whole) <= whole
+        }
+
+        fn take(&mut self, slot: Slot) -> Row {
+            for rows in [&mut self.window, &mut self.probation, &mut self.protected] {
+                if let Some(at) = rows.iter().position(|row| row.slot == slot) {
+                    return rows.remove(at);
+                }
+            }
+            panic!("{slot:?} is no entry");
+        }
+
+        fn insert(&mut self, row: Row) {
+            self.window.insert(0, row);
+            for _ in 0..2 {
+                let Some(&oldest) = self.window.last() else { break };
+                let over = weigh(&self.window) > self.room(self.share);
+                if over && self.fits_main(oldest, self.share) {
+                    self.window.pop();
+                    self.probation.insert(0, oldest);
+                }
+            }
+        }
+
+        fn too_protected(&self) -> bool {
+            let whole = self.share.max(self.total());
+            let main = whole.saturating_sub(self.room(whole));
+            weigh(&self.protected) > main * 80 / 100
+        }
+
+        fn used(&mut self, slot: Slot) {
+            self.decided = self.decided.filter(|&decided| decided != slot);
+            let newcomer = self.window.iter().any(|row| row.slot == slot);
+            let row = self.take(slot);
+            if newcomer {
+                self.window.insert(0, row);
+                return;
+            }
+            self.protected.insert(0, row);
+            for _ in 0..WORK {
+                if self.too_protected() {
+                    let oldest = self.protected.pop().unwrap();
+                    self.probation.insert(0, oldest);
+                }
+            }
+        }
+
+        /// The row, cooled, and whether it was warm.
+        fn cooled(mut row: Row, hits: &mut HitCounters<'_>, sketch: &mut Sketch) -> (Row, bool) {
+            let count = hits.get(row.slot);
+            hits.set(row.slot, 0);
+            sketch.add(row.code, count);
+            let warm = row.warm || count > 0;
+            row.warm = false;
+            if warm {
+                row.survived = 0;
+            }
+            (row, warm)
+        }
+
+        fn victim(
+            &mut self,
+            coming: u64,
+            hits: &mut HitCounters<'_>,
+            sketch: &mut Sketch,
+        ) -> Option<Slot> {
+            if self.decided.is_some() {
+                return self.decided;
+            }
+            let mut work = WORK;
+            let whole = self.total();
+            let mut candidate = None;
+            while weigh(&self.window) + coming > self.room(whole) && candidate.is_none() {
+                let Some(oldest) = self.window.pop() else { break };
+                if work == 0 {
+                    self.window.push(oldest);
+                    candidate = Some(oldest);
+                    break;
+                }
+                let (oldest, warm) = Self::cooled(oldest, hits, sketch);
+                if warm {
+                    self.window.insert(0, oldest);
+                } else if self.main() + oldest.weight + self.room(whole) <= whole {
+                    self.probation.insert(0, oldest);
+                } else {
+                    self.window.push(oldest);
+                    candidate = Some(oldest);
+                    break;
+                }
+                work -= 1;
+            }
+            let victim = self.of_main(&mut work, hits, sketch);
+            self.decided = match (candidate, victim) {
+                (None, None) => self.window.last().map(|row| row.slot),
+                (Some(one), None) | (None, Some(one)) => Some(one.slot),
+                (Some(candidate), Some(victim)) => {
+                    let weaker = sketch.estimate(victim.code).saturating_sub(victim.survived);
+                    if sketch.estimate(candidate.code) > weaker {
+                        let row = self.take(candidate.slot);
+                        self.probation.insert(0, row);
+                        Some(victim.slot)
+                    } else {
+                        if self.manner.yields {
+                            let on_probation = !self.probation.is_empty();
+                            let mut row = self.take(victim.slot);
+                            row.survived = (row.survived + 1).min(7);
+                            let rows = if on_probation {
+                                &mut self.probation
+                            } else {
+                                &mut self.protected
+                            };
+                            rows.insert(0, row);
+                        }
+                        Some(candidate.slot)
+                    }
+                }
+            };
+            self.decided
+        }
+
+        fn of_main(
+            &mut self,
+            work: &mut usize,
+            hits: &mut HitCounters<'_>,
+            sketch: &mut Sketch,
+        ) -> Option<Row> {
+            while let Some(oldest) = self.probation.pop() {
+                if *work == 0 {
+                    self.probation.push(oldest);
+                    return Some(oldest);
+                }
+                let (oldest, warm) = Self::cooled(oldest, hits, sketch);
+                if !warm {
+                    self.probation.push(oldest);
+                    return Some(oldest);
+                }
+                *work -= 1;
+                self.protected.insert(0, oldest);
+                while *work > 0 && self.too_protected() {
+                    *work -= 1;
+                    let (oldest, warm) = Self::cooled(self.protected.pop().unwrap(), hits, sketch);
+                    let to = if warm { &mut self.protected } else { &mut self.probation };
+                    to.insert(0, oldest);
+                }
+            }
+            self.protected.last().copied()
+        }
+
+        fn order(&self) -> Vec<Slot> {
+            let rows = self.probation.iter().rev().chain(self.window.iter().rev());
+            let rest = rows.chain(self.protected.iter().rev()).map(|row| row.slot);
+            let rest = rest.filter(|&slot| Some(slot) != self.decided);
+            self.decided.into_iter().chain(rest).collect()
+        }
+    }
+
+    /// Both caches, and what the engine would keep of the entries.
+    struct Pair {
+        fast: Lazy,
+        slow: Slow,
+        hits: [HitCounters<'static>; 2],
+        sketches: [Sketch; 2],
+        entries: Vec<(Slot, u64)>,
+        free: Vec<Slot>,
+    }
+
+    impl Pair {
+        fn vacant(&mut self) -> Slot {
+            self.free.pop().unwrap_or_else(|| Slot::new(self.entries.len()))
+        }
+
+        fn evict(&mut self, coming: u64) {
+            let [a, b] = &mut self.hits;
+            let [of_fast, of_slow] = &mut self.sketches;
+            let mut popularity = Popularity { sketch: of_fast, feeds: true };
+            let victim = self.fast.victim(coming, a, &mut popularity);
+            assert_eq!(victim, self.fast.victim(coming, a, &mut popularity), "asked again");
+            assert_eq!(victim, self.slow.victim(coming, b, of_slow));
+            assert!(self.fast.coldest().eq(self.slow.order()));
+            if let Some(victim) = victim {
+                self.remove(victim);
+            }
+        }
+
+        fn remove(&mut self, slot: Slot) {
+            self.fast.remove(slot);
+            self.slow.take(slot);
+            self.slow.decided = self.slow.decided.filter(|&decided| decided != slot);
+            self.entries.retain(|&(entry, _)| entry != slot);
+            self.free.push(slot);
+        }
+
+        fn insert(&mut self, code: u32, weight: u64) {
+            let slot = self.vacant();
+            self.entries.push((slot, weight));
+            self.hits.iter_mut().for_each(|hits| hits.set(slot, 0));
+            self.sketches.iter_mut().for_each(|sketch| sketch.add(code, 1));
+            self.fast.insert(slot, code, weight);
+            self.slow.insert(Row { slot, code, weight, warm: false, survived: 0 });
+        }
+
+        fn change(&mut self, at: usize, what: usize, weight: u64) {
+            let slot = self.entries[at].0;
+            match what {
+                0 => self.remove(slot),
+                1 => {
+                    let to = self.vacant();
+                    self.fast.relocate(slot, to, weight);
+                    let mut rows = self.slow.rows();
+                    let row = rows.find(|row| row.slot == slot).unwrap();
+                    (row.slot, row.weight) = (to, weight);
+                    drop(rows);
+                    self.slow.decided =
+                        self.slow.decided.map(|it| if it == slot { to } else { it });
+                    for hits in &mut self.hits {
+                        hits.set(to, hits.get(slot));
+                        hits.set(slot, 0);
+                    }
+                    self.entries[at] = (to, weight);
+                    self.free.push(slot);
+                }
+                2 => {
+                    self.fast.update(slot, weight);
+                    let decided = self.slow.decided.filter(|&decided| decided != slot);
+                    self.slow.decided = decided;
+                    let row = self.slow.rows().find(|row| row.slot == slot).unwrap();
+                    (row.weight, row.warm, row.survived) = (weight, true, 0);
+                    self.entries[at].1 = weight;
+                }
+                3 => {
+                    self.fast.used(slot);
+                    self.slow.used(slot);
+                }
+                _ => {
+                    let [a, b] = &mut self.hits;
+                    let mut popularity = Popularity { sketch: &mut self.sketches[0], feeds: true };
+                    let hit = self.fast.poll(slot, a, &mut popularity);
+                    assert_eq!(hit, b.get(slot) > 0);
+                    let (count, row) =
+                        (b.get(slot), self.slow.rows().find(|row| row.slot == slot).unwrap());
+                    if hit {
+                        (row.warm, row.survived) = (true, 0);
+                        self.sketches[1].add(row.code, count);
+                        b.set(slot, 0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Requests for keys of which some are popular, among changes of everything that can change.
+    fn lockstep(most: usize) {
+        let mut random = random();
+        let slow = Slow {
+            window: vec![],
+            probation: vec![],
+            protected: vec![],
+            manner: CALM,
+            share: 100,
+            decided: None,
+        };
+        let mut pair = Pair {
+            fast: Lazy::new(CALM, None),
+            slow,
+            hits: [HitCounters::new(3), HitCounters::new(3)],
+            sketches: [Sketch::new(100), Sketch::new(100)],
+            entries: vec![],
+            free: vec![],
+        };
+        pair.fast.share = 100;
+        for now in 1..=operations() {
+            let pick = random(pair.entries.len().max(1));
+            match random(100) {
+                0..40 => {
+                    let code = (0..2).map(|_| random(300) as u32).min().unwrap_or(0);
+                    let weight = random(most) as u64 + 1;
+                    while pair.fast.regions.total_weight() + weight > pair.slow.share {
+                        pair.evict(weight);
+                    }
+                    pair.insert(code, weight);
+                }
+                40..42 => pair.evict(1),
+                42..52 if !pair.entries.is_empty() => {
+                    pair.change(pick, random(5), random(most) as u64 + 1);
+                }
+                52..53 if random(20) == 0 => {
+                    let manner =
+                        Manner { window: [1, 10, 50, 100][random(4)], yields: random(2) == 0 };
+                    (pair.fast.manner, pair.slow.manner) = (manner, manner);
+                    let share = [20, 100, 150][random(3)];
+                    (pair.fast.share, pair.slow.share) = (share, share);
+                }
+                _ if !pair.entries.is_empty() => {
+                    let slot = pair.entries[pick].0;
+                    pair.hits.iter_mut().for_each(|hits| hits.record(slot));
+                }
+                _ => {}
+            }
+            assert!(pair.fast.regions.total_weight() == pair.slow.total(), "operation {now}");
+            if now % 500 == 0 {
+                assert!(pair.fast.coldest().eq(pair.slow.order()), "operation {now}");
+                let mut hottest: Vec<_> = pair.fast.hottest().collect();
+                hottest.reverse();
+                assert_eq!(hottest, pair.slow.order());
+                pair.fast.assert_valid();
+            }
+        }
+    }
+
+    #[test]
+    fn lockstep_with_plain_arrays() {
+        lockstep(1);
+    }
+
+    #[test]
+    fn lockstep_with_plain_arrays_and_weights() {
+        lockstep(9);
+    }
+
+    #[test]
+    fn a_call_moves_so_many_and_no_more() {
+        /// Every entry is always warm: readers are faster than the walk.
+        struct Relentless(AtomicU64);
+        impl Counts for Relentless {
+            fn get(&self, _: Slot) -> u8 {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                1
+            }
+            fn set(&self, _: Slot, _: u8) {}
+        }
+        for window in [1, 50] {
+            let mut lazy = Lazy::new(Manner { window, yields: true }, None);
+            lazy.share = 1_000;
+            (0..1_000).for_each(|index| lazy.insert(Slot::new(index), index as u32, 1));
+            let readers = Relentless(AtomicU64::new(0));
+            let mut sketch = Sketch::new(1_000);
+            let mut popularity = Popularity { sketch: &mut sketch, feeds: true };
+            let mut hits = HitCounters::view(&readers, 3);
+            assert!(lazy.victim(1, &mut hits, &mut popularity).is_some());
+            assert_eq!(readers.0.into_inner(), WORK as u64);
+            lazy.assert_valid();
+        }
+    }
+
+    /// Popular as all the rest are: without chance, nothing else would ever come in.
+    #[test]
+    fn a_popular_candidate_is_sometimes_let_in_though_its_victim_is_as_popular() {
+        let let_in = |seed, uses| {
+            let mut lazy = Lazy::new(Manner { window: 1, yields: false }, seed);
+            lazy.share = 100;
+            let mut sketch = Sketch::new(100);
+            for index in 0..100 {
+                lazy.insert(Slot::new(index), 7, 1);
+            }
+            sketch.add(7, uses);
+            let mut hits = HitCounters::new(3);
+            let mut of_main = 0;
+            for _ in 0..10_000 {
+                let newest = lazy.regions.back(Region::Window).unwrap();
+                let mut popularity = Popularity { sketch: &mut sketch, feeds: true };
+                let victim = lazy.victim(1, &mut hits, &mut popularity).unwrap();
+                of_main += u32::from(victim != newest);
+                lazy.remove(victim);
+                lazy.insert(victim, 7, 1);
+            }
+            of_main
+        };
+        assert_eq!(let_in(None, 15), 0);
+        assert_eq!(let_in(Some(1), 5), 0, "who was used less often is not let in");
+        let times = let_in(Some(1), 15);
+        assert!((40..140).contains(&times), "{times} of 10,000 by 1/128");
+        assert_ne!(let_in(Some(2), 15), times, "another seed, other draws");
+    }
+
+    #[test]
+    fn what_came_before_the_sketch_is_counted_later() {
+        let mut lazy = Lazy::new(CALM, None);
+        lazy.share = 10;
+        let (a, b) = (Slot::new(0), Slot::new(1));
+        lazy.insert(a, 5, 1);
+        lazy.count_later(a);
+        lazy.insert(b, 6, 1);
+        let (mut sketch, mut hits) = (Sketch::new(10), HitCounters::new(3));
+        let mut popularity = Popularity { sketch: &mut sketch, feeds: true };
+        hits.record(a);
+        assert_eq!(lazy.victim(1, &mut hits, &mut popularity), Some(b));
+        assert_eq!((sketch.estimate(5), sketch.estimate(6)), (2, 0), "its coming and its hit");
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        let mut lazy = Lazy::new(CALM, None);
+        lazy.insert(Slot::new(0), 0, 1);
+        lazy.assert_valid();
+        lazy.decided = Some(Slot::new(3));
+        let checked = catch_unwind(AssertUnwindSafe(|| lazy.assert_valid()));
+        let panic = checked.expect_err("the damage is seen");
+        let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+        assert!(text.contains("1: what was decided is an entry"), "{text}");
     }
 }

@@ -109,13 +109,13 @@ impl WTinyLfu {
     #[must_use]
     pub fn with_window(percent: u8) -> Self {
         let manner = Manner { window: u64::from(percent.min(100)), yields: false };
-        Self { rules: Lazy::new(manner, None), sketch: Sketch::new(0) }
+        Self { rules: Lazy::new(manner, Some(0)), sketch: Sketch::new(0) }
     }
 
     /// Makes the sketch, or a larger one.
     fn fit(&mut self, weight: u64) {
         let expected = (self.rules.share / weight).min(AT_FIRST);
-        let needed = if self.len() == 0 { expected } else { self.len() as u64 * 2 };
+        let needed = if self.sketch.entries() == 0 { expected } else { self.len() as u64 * 2 };
         self.sketch.resize(usize::try_from(needed).unwrap_or(usize::MAX).max(1));
     }
 }
@@ -134,7 +134,7 @@ impl EvictionPolicy for WTinyLfu {
     }
 
     fn insert(&mut self, slot: Slot, meta: &Meta) {
-        if self.len() >= self.sketch.entries() {
+        if self.sketch.entries() == 0 || self.len() > self.sketch.entries() {
             self.fit(meta.weight);
         }
         let code = code_of(meta);
