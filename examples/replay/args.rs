@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Give every item weight 1, even where the trace has sizes
     #[arg(long)]
     pub(crate) ignore_sizes: bool,
-    /// Synthetic workloads: zipf:S (such as zipf:0.99), uniform, loop, scan
+    /// Synthetic workloads: zipf:S (such as zipf:0.99), uniform, loop, scan, mixture:N, shift
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     pub(crate) workload: Vec<Workload>,
     /// Requests of a synthetic workload
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Write the results to this file, too
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Compare the hits of exact policies (all but random and noeviction) with this file, such as one that --csv wrote
+    /// Compare the hits of exact policies (lru, lfu, fifo, sieve) with this file, such as one that --csv wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
 }

@@ -5,7 +5,7 @@
 
 use crate::trace::Trace;
 use ahash::RandomState;
-use cachette::policy::{Fifo, Lfu, Lru, NoEviction, Random, Sieve};
+use cachette::policy::{Adaptive, Fifo, Lfu, Lru, NoEviction, Random, Sieve, WTinyLfu};
 use cachette::{BuildError, Builder, Cache};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,13 @@ pub(crate) const POLICIES: &[Policy] = &[
     Policy { name: "lfu", exact: true, choose: |build, _| build.policy(Lfu::new) },
     Policy { name: "fifo", exact: true, choose: |build, _| build.policy(Fifo::new) },
     Policy { name: "sieve", exact: true, choose: |build, _| build.policy(Sieve::new) },
+    // Exact, but for the hash and the sketch, which no reference shares.
+    Policy { name: "wtinylfu", exact: false, choose: |build, _| build.policy(WTinyLfu::new) },
+    Policy {
+        name: "adaptive",
+        exact: false,
+        choose: |build, seed| build.policy(move || Adaptive::seeded(seed)),
+    },
     Policy {
         name: "random",
         exact: false,

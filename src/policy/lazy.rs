@@ -106,6 +106,11 @@ impl Lazy {
         main <= whole - self.window_of(whole).min(whole)
     }
 
+    #[cfg(test)]
+    pub(crate) fn seed(&self) -> Option<u64> {
+        self.draws
+    }
+
     /// Whether who leaves next is decided already.
     pub(crate) fn is_decided(&self) -> bool {
         self.decided.is_some()

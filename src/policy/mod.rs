@@ -9,6 +9,8 @@
 //! | [`Lfu`] | the least often used, ties to the least recent | in order | O(1), one bucket move | Shah, Mitra, Matani 2010 |
 //! | [`Fifo`] | the oldest | not at all | nothing | |
 //! | [`Sieve`] | the oldest not hit since the hand last passed it | by a counter | a byte set, if it was not | Zhang et al. 2024 |
+//! | [`WTinyLfu`] | who was asked for less often than the newcomer that comes out of its window | in order | O(1), two list moves | Einziger, Friedman, Manes 2017 |
+//! | [`Adaptive`] | the same, in the best of four manners, found by models | by a counter | a counter raised, if it is below 3 | Einziger et al. 2018 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`NoEviction`] | nothing: a write that does not fit is refused | not at all | nothing | Redis's `noeviction` |
 

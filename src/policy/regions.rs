@@ -224,3 +224,81 @@ impl Regions {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::lockstep::letters;
+    use super::*;
+    use crate::policy::HitCounters;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// `window ¦ probation ¦ protected`, each from its front, with a star for each hit counted.
+    pub(in crate::policy) fn picture(regions: &Regions, hits: &HitCounters<'_>) -> String {
+        let one = |slot| letters(std::iter::once(slot)) + &"*".repeat(usize::from(hits.get(slot)));
+        let region = |region| regions.iter(region).map(one).collect::<Vec<_>>().join(" ");
+        let text = Region::ALL.map(region).join(" ¦ ");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_mark_keeps_its_three_parts_apart() {
+        let full = Mark::new((1 << 25) - 1);
+        assert_eq!((full.code(), full.note(), full.region()), ((1 << 25) - 1, 0, Region::Window));
+        for region in Region::ALL {
+            for note in [0, 1, 31] {
+                let mark = full.with_note(21).with_region(region).with_note(note);
+                assert_eq!((mark.code(), mark.note(), mark.region()), (full.code(), note, region));
+                let mark = Mark::new(0).with_note(note).with_region(region);
+                assert_eq!((mark.code(), mark.note(), mark.region()), (0, note, region));
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_is_of_the_middle_of_a_hash() {
+        let of = |hash| code_of(&Meta::new(hash, 1, 0));
+        assert_eq!(of(0x1234 << 17), of(0xabcd << 48 | 0x1234 << 17 | 77));
+        assert_ne!(of(0x1234 << 17), of(0x1235 << 17));
+        assert!(of(u64::MAX) < 1 << 25);
+    }
+
+    #[test]
+    fn weights_follow_the_entries() {
+        let mut regions = Regions::new();
+        let [a, b, c] = [0, 1, 200].map(Slot::new);
+        regions.insert(a, 1, 1);
+        assert!(regions.heavy.is_none(), "nothing is kept where all weigh 1");
+        regions.insert(b, 2, 5);
+        regions.move_to(a, Region::Protected);
+        regions.replace(a, c, 7);
+        regions.reweigh(b, 4);
+        assert_eq!(Region::ALL.map(|region| regions.weight(region)), [4, 0, 7]);
+        assert_eq!((regions.total_weight(), regions.main_weight(), regions.len()), (11, 7, 2));
+        assert_eq!((regions.code(c), regions.weight_of(c)), (1, 7));
+        regions.assert_valid();
+        regions.remove(c);
+        regions.insert(a, 3, 1);
+        assert_eq!((regions.total_weight(), regions.weight_of(a)), (5, 1), "a slot used again");
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        let complaint = |damage: fn(&mut Regions)| {
+            let mut regions = Regions::new();
+            (0..3).for_each(|index| regions.insert(Slot::new(index), 0, 1));
+            regions.assert_valid();
+            damage(&mut regions);
+            let checked = catch_unwind(AssertUnwindSafe(|| regions.assert_valid()));
+            let panic = checked.expect_err("the damage is seen");
+            let text = panic.downcast_ref::<String>().cloned();
+            text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap()
+        };
+        let mark =
+            complaint(|it| it.marks[Slot::new(1)] = Mark::new(0).with_region(Region::Protected));
+        assert!(mark.contains("1: a mark names the region"), "{mark}");
+        let weight = complaint(|it| it.weights[0] = 4);
+        assert!(weight.contains("2: a region's weight"), "{weight}");
+        let list = complaint(|it| it.lists[1].push_front(&mut it.links, Slot::new(1)));
+        assert!(list.contains("the same order") || list.contains("1: a mark"), "{list}");
+    }
+}

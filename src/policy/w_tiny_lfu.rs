@@ -48,7 +48,12 @@
 //!    hit B     │ B C ¦ A ¦
 //!    insert D  │ D B ¦ C A ¦
 //!    hit A     │ D B ¦ C ¦ A        ◄ used again: protected
-//!    insert E  │ E D ¦ B ¦ C A      ◄ (the line that the test will correct)
+//!    insert E  │ E D ¦ B C ¦ A
+//!    victim E  │ E ¦ D B C ¦ A      ◄ of 5 in all, one is window: D had room in main, E has not, and is no more popular than C
+//!    victim E  │ E ¦ D B C ¦ A      ◄ asked again, the same answer
+//!    remove E  │ ¦ D B C ¦ A
+//!    hit C     │ ¦ D B ¦ C A        ◄ the victim of a moment ago is safe
+//!    update A  │ ¦ D B ¦ A C        ◄ a write is a use
 //! ```
 
 use super::lazy::{Lazy, Manner, Popularity};
@@ -76,7 +81,7 @@ const AT_FIRST: u64 = 1 << 20;
 /// use cachette::{Cache, policy::WTinyLfu};
 ///
 /// let cache = Cache::<u32, u32>::builder().capacity(100).policy(WTinyLfu::new).build()?;
-/// for key in (0..50).chain(0..50) {
+/// for key in (0..50).chain(100..110).chain(0..50) {
 ///     cache.get_with(&key, |_| ()).unwrap_or_else(|| cache.put(key, key));
 /// }
 /// for once in 1_000..2_000 {
@@ -195,5 +200,91 @@ impl Default for WTinyLfu {
 impl fmt::Debug for WTinyLfu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WTinyLfu").field("len", &self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::laws::Segment;
+    use super::super::lockstep::{complaint, replay_marked};
+    use super::super::regions::Region;
+    use super::super::regions::tests::picture;
+    use super::*;
+
+    #[test]
+    fn the_trace_above() {
+        let policy = WTinyLfu::with_window(2);
+        replay_marked(include_str!("w_tiny_lfu.rs"), policy, |policy, hits| {
+            picture(&policy.rules.regions, hits)
+        });
+    }
+
+    /// A hit is heard at once: the rest of the rules is in lockstep with plain arrays where they are.
+    #[test]
+    fn a_use_counts_and_moves() {
+        let mut segment = Segment::new(WTinyLfu::new());
+        let metas = [1_u64, 2].map(|key| Meta::new(key << 20, 1, u64::MAX));
+        let slots = metas.map(|meta| segment.insert(&meta));
+        let codes = metas.map(|meta| code_of(&meta));
+        segment.hit(slots[0]);
+        segment.update(slots[0], &metas[0]);
+        let estimates = codes.map(|code| segment.policy.sketch.estimate(code));
+        assert_eq!(estimates, [3, 1], "insertion, hit and update are uses");
+        assert_eq!(segment.policy.rules.regions.region(slots[0]), Region::Protected);
+        let to = segment.relocate(slots[0], &metas[0]);
+        assert_eq!(segment.policy.rules.regions.code(to), codes[0], "another slot, the same key");
+    }
+
+    #[test]
+    fn a_window_of_all_is_lru() {
+        let mut segment = Segment::new(WTinyLfu::with_window(200));
+        let meta = |key: u64| Meta::new(key << 20, 1, u64::MAX);
+        let slots: Vec<_> = (0..100).map(|key| segment.insert(&meta(key))).collect();
+        segment.hit(slots[0]);
+        assert_eq!(segment.victim(Some(&meta(100))), Victim::Entry(slots[1]));
+        assert_eq!(segment.policy.rules.regions.weight(Region::Window), 100);
+    }
+
+    #[test]
+    fn a_scan_does_no_harm() {
+        let mut segment = Segment::new(WTinyLfu::new());
+        let meta = |key: u64| Meta::new(key << 20, 1, u64::MAX);
+        let slots: Vec<_> = (0..50).map(|key| segment.insert(&meta(key))).collect();
+        segment.insert(&meta(999)); // pushes the last of them out of the window
+        slots.iter().for_each(|&slot| segment.hit(slot));
+        for key in 50..800 {
+            while segment.policy.len() >= 100 {
+                let Victim::Entry(victim) = segment.victim(Some(&meta(key))) else {
+                    panic!("there is always one");
+                };
+                assert!(!slots.contains(&victim), "{key}");
+                segment.remove(victim, Cause::Evicted);
+            }
+            segment.insert(&meta(key));
+        }
+    }
+
+    #[test]
+    fn the_sketch_grows_with_the_entries() {
+        let mut segment = Segment::new(WTinyLfu::new());
+        segment.insert(&Meta::new(1, 50, u64::MAX));
+        assert_eq!(segment.policy.sketch.entries(), 2, "by the first one's weight");
+        for key in 2..40_u64 {
+            segment.insert(&Meta::new(key << 20, 1, u64::MAX));
+        }
+        assert!((39..=80).contains(&segment.policy.sketch.entries()));
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        let twice = complaint(WTinyLfu::new(), |it| {
+            it.rules.regions.insert(Slot::new(2), 0, 1);
+        });
+        assert!(twice.contains("the same order") || twice.contains("2: a region"), "{twice}");
+    }
+
+    #[test]
+    fn debug_is_short() {
+        assert_eq!(format!("{:?}", WTinyLfu::default()), "WTinyLfu { len: 0 }");
     }
 }

@@ -1,7 +1,7 @@
 //! Every policy obeys the laws; and the suite sees one that does not.
 
 use super::*;
-use crate::policy::{Fifo, Lfu, Lru, NoEviction, Random, Sieve};
+use crate::policy::{Adaptive, Fifo, Lfu, Lru, NoEviction, Random, Sieve, WTinyLfu};
 
 /// CLOCK, or second chance: a queue in which an entry that was hit goes round once more (Corbató 1968). Here for a counter
 /// policy that moves its entries, as no policy of this version does.
@@ -52,19 +52,23 @@ fn every_policy_obeys_the_laws() {
     obeys_boxed_or_not(|| Random::seeded(9), true);
     obeys_boxed_or_not(NoEviction::new, false);
     obeys_boxed_or_not(Sieve::new, true);
+    obeys_boxed_or_not(WTinyLfu::new, true);
+    obeys_boxed_or_not(Adaptive::new, true);
     obeys_boxed_or_not(Clock::default, true);
 }
 
 /// A miss that is heard of takes the lock: it is not asked for where nothing comes of it.
 #[test]
 fn who_does_not_say_otherwise_hears_of_misses() {
-    let ours: [Box<dyn EvictionPolicy>; 6] = [
+    let ours: [Box<dyn EvictionPolicy>; 8] = [
         Box::new(Lru::new()),
         Box::new(Lfu::new()),
         Box::new(Fifo::new()),
         Box::new(Random::seeded(9)),
         Box::new(NoEviction::new()),
         Box::new(Sieve::new()),
+        Box::new(WTinyLfu::new()),
+        Box::new(Adaptive::new()),
     ];
     for policy in ours {
         assert!(!policy.hears_misses());
