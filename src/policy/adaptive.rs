@@ -43,7 +43,7 @@
 //! points worse); with four they gain less than 0.05. *A sixteenth of the share* until sketch and models are made: later, and
 //! short traces lose a point; earlier, and a cache with few entries would pay for many. The others are argued where they stand.
 //!
-//! **Sources.** Einziger, Friedman, Manes: *TinyLFU*, ACM Transactions on Storage 13(4), 2017, for window, main and sketch. Einziger,
+//! **Sources.** Einziger, Friedman, Manes: *`TinyLFU`*, ACM Transactions on Storage 13(4), 2017, for window, main and sketch. Einziger,
 //! Eytan, Friedman, Manes: *Adaptive Software Cache Management*, Middleware 2018, for models that choose the window. Corbató: *A Paging
 //! Experiment with the Multics System*, 1968, for a second chance in place of a move at each hit.
 //!

@@ -41,7 +41,7 @@
 //! microsecond's work.
 //!
 //! **Sources.** Cormode, Muthukrishnan: *An improved data stream summary: the count-min sketch and its applications*, Journal of
-//! Algorithms 55(1), 2005. The halving, and its use in a cache: Einziger, Friedman, Manes: *TinyLFU: A Highly Efficient Cache
+//! Algorithms 55(1), 2005. The halving, and its use in a cache: Einziger, Friedman, Manes: *`TinyLFU`: A Highly Efficient Cache
 //! Admission Policy*, ACM Transactions on Storage 13(4), 2017. The blocks: Putze, Sanders, Singler: *Cache-, hash- and
 //! space-efficient Bloom filters*, 2007, as in Caffeine.
 

@@ -34,7 +34,7 @@
 //! The sketch is made for as many entries as the first one's weight lets expect, and grows by doubling if that was too few: then one
 //! call copies 4 bytes an entry.
 //!
-//! **Source.** Einziger, Friedman, Manes: *TinyLFU: A Highly Efficient Cache Admission Policy*, ACM Transactions on Storage
+//! **Source.** Einziger, Friedman, Manes: *`TinyLFU`: A Highly Efficient Cache Admission Policy*, ACM Transactions on Storage
 //! 13(4), 2017. What the paper says in entries, this says in weight.
 //!
 //! **Trace.** Worked by hand; the test replays it from this very text. For a share of 100 and a window of 2 %: `window` ¦
