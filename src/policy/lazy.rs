@@ -314,7 +314,8 @@ impl Lazy {
             return victim;
         }
         if self.manner.yields {
-            self.regions.set_note(victim, (survived + 1).min(SURVIVED));
+            let rest = self.regions.note(victim) & !SURVIVED;
+            self.regions.set_note(victim, rest | (survived + 1).min(SURVIVED));
             self.regions.move_to(victim, self.regions.region(victim));
         }
         candidate
@@ -450,8 +451,10 @@ mod tests {
         /// The row, cooled, and whether it was warm.
         fn cooled(mut row: Row, hits: &mut HitCounters<'_>, sketch: &mut Sketch) -> (Row, bool) {
             let count = hits.get(row.slot);
-            hits.set(row.slot, 0);
-            sketch.add(row.code, count);
+            if count > 0 {
+                hits.set(row.slot, 0);
+                sketch.add(row.code, count);
+            }
             let warm = row.warm || count > 0;
             row.warm = false;
             if warm {
