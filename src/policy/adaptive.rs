@@ -161,6 +161,9 @@ impl Adaptive {
 
     /// Tells the models of hits on residents that are sampled.
     fn poll(&mut self, hits: &mut HitCounters<'_>) {
+        if !self.models.as_mut().is_some_and(|models| models.is_time()) {
+            return;
+        }
         for _ in 0..POLLS {
             let next = self.models.as_mut().and_then(|models| models.next_resident());
             let Some(slot) = next else { return };

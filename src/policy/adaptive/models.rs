@@ -55,6 +55,10 @@ const ENTRIES: usize = 256;
 /// At least this many zeros at a code's end: one key in eight, so that models never cost much.
 const ZEROS: u32 = 3;
 
+/// Residents are looked at in every call while one key in 2^(`ZEROS` + `SLACK`) or more is sampled, in every other where half
+/// as many are, and so on: so a hit is heard of after the same part of the cache has changed.
+const SLACK: u32 = 2;
+
 /// Evictions that one entry is worth to a model. Needed only where weights differ much.
 const EVICTIONS: usize = 8;
 
@@ -99,6 +103,8 @@ pub(super) struct Models {
     asked: u64,
     /// The node to look at next.
     hand: usize,
+    /// Calls that made room.
+    calls: u32,
 }
 
 impl Models {
@@ -120,6 +126,7 @@ impl Models {
             best: MANNERS.iter().position(|&it| it == manner).unwrap_or(0),
             asked: 0,
             hand: 0,
+            calls: 0,
         }
     }
 
@@ -235,6 +242,12 @@ impl Models {
         self.drop_if_unused(place);
     }
 
+    /// Whether it is time to look at residents again: the fewer keys are sampled, the less often.
+    pub(super) fn is_time(&mut self) -> bool {
+        self.calls = self.calls.wrapping_add(1);
+        self.calls.trailing_zeros() >= self.zeros.saturating_sub(ZEROS + SLACK)
+    }
+
     /// A sampled resident, each in its turn; none if the next few nodes are not resident.
     pub(super) fn next_resident(&mut self) -> Option<Slot> {
         for _ in 0..4 {
@@ -262,5 +275,133 @@ impl Models {
             let held = |&&place: &&Slot| model.lazy.coldest().any(|held| held == place);
             assert!(bits.clone().all(|place| held(&place)), "2: bits name the models");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// Models of a cache of so many entries, all of weight 1.
+    fn models(entries: usize) -> (Models, Sketch) {
+        let mut models = Models::new(entries, MANNERS[0]);
+        models.set_share(entries as u64);
+        (models, Sketch::new(entries))
+    }
+
+    /// The sampled key of this number.
+    fn code(models: &Models, number: u32) -> u32 {
+        (number + 1) << models.zeros
+    }
+
+    #[test]
+    fn the_sample_is_small_and_so_are_the_models() {
+        for (entries, zeros) in [(1, 3), (100, 3), (2_048, 3), (2_049, 4), (1 << 20, 12)] {
+            let (models, _) = models(entries);
+            assert_eq!(models.zeros, zeros, "{entries}");
+            assert!(models.share <= 256 && models.share >= 1);
+            assert!(models.samples(1 << zeros) && models.samples(0) && !models.samples(1));
+            assert!(!models.samples(1 << (zeros - 1)));
+        }
+    }
+
+    #[test]
+    fn a_loop_is_best_kept_and_recency_best_followed() {
+        let (mut models, mut sketch) = models(800);
+        for number in (0..150).cycle().take(20_000) {
+            let code = code(&models, number);
+            sketch.add(code, 1);
+            models.ask(code, 1, &mut sketch);
+        }
+        assert_eq!(models.best(), MANNERS[0]);
+        models.assert_valid();
+        for number in 0..20_000_u32 {
+            for back in [0, 60] {
+                let code = code(&models, 1_000 + number.saturating_sub(back));
+                sketch.add(code, 1);
+                models.ask(code, 1, &mut sketch);
+            }
+        }
+        assert_eq!(models.best(), MANNERS[3]);
+        models.assert_valid();
+    }
+
+    #[test]
+    fn who_leads_by_too_little_is_not_followed() {
+        let lead = |lead: u64| {
+            let (mut models, _) = models(800);
+            models.asked = 100;
+            models.models[2].score = lead;
+            models.judge();
+            assert_eq!(models.models[2].score, lead - lead / 10, "what was long ago counts less");
+            models.best()
+        };
+        assert_eq!(lead(10 * HIT), MANNERS[0], "one in a hundred of ten periods of 100");
+        assert_eq!(lead(10 * HIT + 1), MANNERS[2]);
+    }
+
+    #[test]
+    fn what_was_evicted_stays_a_memory_and_what_was_deleted_does_not() {
+        let (mut models, mut sketch) = models(800);
+        let (a, slot) = (code(&models, 1), Slot::new(9));
+        models.ask(a, 1, &mut sketch);
+        models.settle(a, slot);
+        assert_eq!(models.next_resident(), Some(slot));
+        models.left(a, Slot::new(3), true);
+        assert_eq!(models.next_resident(), Some(slot), "another entry's slot");
+        models.left(a, slot, true);
+        assert_eq!((models.next_resident(), models.places.len()), (None, 1));
+        models.assert_valid();
+        models.left(a, slot, false);
+        assert_eq!((models.places.len(), models.free.len()), (0, 1));
+        models.assert_valid();
+        models.left(a, slot, false);
+        models.settle(a, slot);
+        models.left(a, slot, true);
+        assert!(models.places.is_empty(), "it was in no model");
+    }
+
+    #[test]
+    fn an_entry_too_heavy_for_a_model_is_in_none() {
+        let (mut models, mut sketch) = models(800);
+        for number in 0..100 {
+            models.ask(code(&models, number), 1, &mut sketch);
+        }
+        models.ask(code(&models, 200), 101, &mut sketch);
+        assert!(!models.places.contains_key(&code(&models, 200)));
+        let left: Vec<_> = models.models.iter().map(|it| it.lazy.regions.len()).collect();
+        assert_eq!(left, [100 - EVICTIONS; 4], "at most so many make room");
+        models.assert_valid();
+    }
+
+    #[test]
+    fn residents_are_looked_at_the_less_often_the_fewer_are_sampled() {
+        let times = |entries| {
+            let (mut models, _) = models(entries);
+            (0..1_024).filter(|_| models.is_time()).count()
+        };
+        assert_eq!((times(100), times(8_192)), (1_024, 1_024));
+        assert_eq!((times(16_384), times(65_536)), (512, 128));
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        let complaint = |damage: fn(&mut Models)| {
+            let (mut models, mut sketch) = models(800);
+            models.ask(code(&models, 1), 1, &mut sketch);
+            models.assert_valid();
+            damage(&mut models);
+            let checked = catch_unwind(AssertUnwindSafe(|| models.assert_valid()));
+            let panic = checked.expect_err("the damage is seen");
+            let text = panic.downcast_ref::<String>().cloned();
+            text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap()
+        };
+        let bits = complaint(|it| it.nodes[Slot::new(0)].models = 0b1011);
+        assert!(bits.contains("2: bits name the models"), "{bits}");
+        let unused = complaint(|it| it.nodes[Slot::new(0)].models = 0);
+        assert!(unused.contains("1: a node is needed"), "{unused}");
+        let code = complaint(|it| it.nodes[Slot::new(0)].code = 1);
+        assert!(code.contains("1: a node has a sampled key"), "{code}");
     }
 }
