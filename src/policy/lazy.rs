@@ -83,7 +83,7 @@ impl Lazy {
 
     /// The window's weight where `whole` is all of it; at least 1.
     fn window_of(&self, whole: u64) -> u64 {
-        ((u128::from(whole) * u128::from(self.manner.window) / 100) as u64).max(1)
+        percent(whole, self.manner.window).max(1)
     }
 
     /// A newcomer. While there is room in main, what the window has too much goes there unasked.
@@ -156,8 +156,7 @@ impl Lazy {
     fn too_protected(&self) -> Option<Slot> {
         let whole = self.share.max(self.regions.total_weight());
         let main = whole - self.window_of(whole).min(whole);
-        let most = u128::from(main) * u128::from(PROTECTED) / 100;
-        let over = u128::from(self.weight(Region::Protected)) > most;
+        let over = self.weight(Region::Protected) > percent(main, PROTECTED);
         self.regions.back(Region::Protected).filter(|_| over)
     }
 
@@ -348,6 +347,11 @@ impl Lazy {
         let entry = |slot| all().any(|resident| resident == slot);
         assert!(self.decided.is_none_or(entry), "1: what was decided is an entry");
     }
+}
+
+/// `whole * part / 100`, and no product that is too large.
+const fn percent(whole: u64, part: u64) -> u64 {
+    whole / 100 * part + whole % 100 * part / 100
 }
 
 #[cfg(test)]
@@ -790,6 +794,14 @@ mod tests {
         hits.record(a);
         assert_eq!(lazy.victim(1, &mut hits, &mut popularity), Some(b));
         assert_eq!((sketch.estimate(5), sketch.estimate(6)), (2, 0), "its coming and its hit");
+    }
+
+    #[test]
+    fn a_part_of_any_weight_is_exact() {
+        for (whole, part, of) in [(0, 75, 0), (99, 1, 0), (199, 75, 149), (u64::MAX, 100, u64::MAX)]
+        {
+            assert_eq!(percent(whole, part), of);
+        }
     }
 
     #[test]
