@@ -31,8 +31,8 @@ use super::sketch::Sketch;
 use super::{HitCounters, Slot};
 use crate::hash::mix;
 
-/// Moves a call, so that a put never pays for many. In traces the mean is below two; the bound matters after the window was made
-/// smaller, and where nearly every entry is warm.
+/// Moves a call, so that a put never pays for many. The bound matters after the window was made smaller, and where nearly every
+/// entry is warm; what it leaves over, the next calls do.
 pub(crate) const WORK: usize = 24;
 
 /// Of main's weight, in percent, that protected entries may have. The paper's; all other values were worse (Caffeine's

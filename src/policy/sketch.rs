@@ -18,8 +18,7 @@
 //! ```
 //!
 //! All four counters of a key lie in one block, so a look-up is one miss of the processor's cache, not four. The price: keys are
-//! spread less evenly over 1/16 as many blocks as entries. Measured over the traces of DESIGN.md it is below 0.1 points of hit
-//! ratio.
+//! spread less evenly over fewer, larger places.
 //!
 //! **Invariants**
 //!
@@ -30,11 +29,11 @@
 //! |---|---|
 //! | `estimate` | O(1): one cache line |
 //! | `add` | O(1): one cache line, and 8 blocks of a halving that is under way |
-//! | `resize` | O(entries), at the speed of a copy: 4 bytes an entry |
-//! | memory | 4 bytes an entry of the capacity: 8 counters; nothing before the first `add` |
+//! | `resize` | O(entries), at the speed of a copy; nothing if the number of blocks stays, which is a power of two |
+//! | memory | 3 to 6 bytes an entry that it is made for: 6 to 12 counters; nothing before the first `add` |
 //!
-//! **The constants.** *Eight counters an entry*: with a period of ten uses an entry and most keys used once, a counter is shared by
-//! about one other key; twice as many counters gain less than 0.2 points of hit ratio, half as many cost up to 1. *Ten uses an
+//! **The constants.** *About eight counters an entry*: twice as many gain 0.2 points of hit ratio in the mean over the traces of DESIGN.md, half as many
+//! cost 0.3. *Ten uses an
 //! entry* to a halving is the paper's: long enough that a key used a few times as often as others stands out, and stale counts
 //! are gone after four periods at most, since 15 is halved to 0 by then. *Eight blocks a call*: a halving is then over after
 //! 1/128 use an entry, so the time in which some keys have been halved and others not is short; and 64 words are less than a
