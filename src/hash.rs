@@ -49,6 +49,8 @@ mod tests {
 
     #[test]
     fn numbers_that_look_random_do_not_come_again_soon() {
+        // Worked by hand: 1, 1 + 2^13, that and 2^6, and that again 2^17 times larger.
+        assert_eq!(after(1), 8_257 + (8_257 << 17));
         let row: HashSet<u64> =
             std::iter::successors(Some(1), |&x| Some(after(x))).take(10_000).collect();
         assert_eq!(row.len(), 10_000);

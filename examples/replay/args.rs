@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Give every item weight 1, even where the trace has sizes
     #[arg(long)]
     pub(crate) ignore_sizes: bool,
-    /// Synthetic workloads: zipf:S (such as zipf:0.99), uniform, loop, scan
+    /// Synthetic workloads: zipf:S (such as zipf:0.99), uniform, loop, scan, mixture:N, shift
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     pub(crate) workload: Vec<Workload>,
     /// Requests of a synthetic workload
@@ -55,8 +55,8 @@ pub(crate) struct Args {
     /// Write the results to this file, too
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Compare the hits of exact policies (not random, sampled, or noeviction; s3-fifo may differ by 0.05 points) with this file,
-    /// such as one that --csv wrote
+    /// Compare the hits of exact policies (not of those that draw or have a sketch; s3-fifo may differ by 0.05 points) with this
+    /// file, such as one that --csv wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
 }

@@ -6,8 +6,8 @@
 use crate::trace::Trace;
 use ahash::RandomState;
 use cachette::policy::{
-    AdaptiveReplacement, Clock, Fifo, Lfu, Lirs, Lru, Random, RedisPolicy, S3Fifo, SampledLfu,
-    SampledLru, Sieve, Slru, TwoQ,
+    Adaptive, AdaptiveReplacement, Clock, Fifo, Lfu, Lirs, Lru, Random, RedisPolicy, S3Fifo,
+    SampledLfu, SampledLru, Sieve, Slru, TwoQ, WTinyLfu,
 };
 use cachette::{BuildError, Builder, Cache, ManualClock};
 use std::time::{Duration, Instant};
@@ -66,6 +66,13 @@ pub(crate) const POLICIES: &[Policy] = &[
         choose: |build, _| build.policy(AdaptiveReplacement::new),
     },
     Policy { name: "lirs", check: Check::Exact, choose: |build, _| build.policy(Lirs::new) },
+    // Exact, but for the hash and the sketch, which no reference shares.
+    Policy { name: "wtinylfu", check: Check::None, choose: |build, _| build.policy(WTinyLfu::new) },
+    Policy {
+        name: "adaptive",
+        check: Check::None,
+        choose: |build, seed| build.policy(move || Adaptive::seeded(seed)),
+    },
     Policy {
         name: "random",
         check: Check::None,

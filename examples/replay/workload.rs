@@ -1,4 +1,4 @@
-//! Synthetic workloads: `zipf:S`, `uniform`, `loop`, `scan`.
+//! Synthetic workloads: `zipf:S`, `uniform`, `loop`, `scan`, `mixture:N`, `shift`.
 //!
 //! | workload | request `i` |
 //! |---|---|
@@ -6,10 +6,13 @@
 //! | `uniform` | any key, by an even draw |
 //! | `loop` | key `i mod keys`: the worst case of LRU |
 //! | `scan` | Zipf 0.99 over one half of the keys, interrupted by sweeps through the other half |
+//! | `mixture:N` | Zipf 0.9 over the keys, and, every fifth request, a key never asked for before, which is asked for once more `N` requests later |
+//! | `shift` | a third `loop` over 3/20 of the keys, a third Zipf 0.99 over a tenth that moves on, a third `loop` again |
 //!
 //! The same seed gives the same requests on every machine, so a result can be repeated.
 
 use crate::trace::{Requests, Trace, TraceError};
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 
@@ -102,21 +105,31 @@ pub(crate) enum Workload {
     Uniform,
     Loop,
     Scan,
+    /// Popular keys, and such as are asked for twice, so many requests apart: a trap for windows that are smaller than that.
+    Mixture(u64),
+    /// A load that changes its nature twice.
+    Shift,
 }
 
 /// What `--workload` takes.
-pub(crate) const LEGAL: &str = "zipf:S (S from 0 to 10, such as zipf:0.99), uniform, loop, scan";
+pub(crate) const LEGAL: &str = "zipf:S (S from 0 to 10, such as zipf:0.99), uniform, loop, scan, \
+                                mixture:N (N from 1), shift";
 
 impl FromStr for Workload {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let exponent = |s: &str| s.parse().ok().filter(|s| (0.0..=10.0).contains(s));
+        let distance = |n: &str| n.parse().ok().filter(|n| *n > 0);
+        if let Some(distance) = text.strip_prefix("mixture:").and_then(distance) {
+            return Ok(Self::Mixture(distance));
+        }
         match (text, text.strip_prefix("zipf:").and_then(exponent)) {
             (_, Some(exponent)) => Ok(Self::Zipf(exponent)),
             ("uniform", _) => Ok(Self::Uniform),
             ("loop", _) => Ok(Self::Loop),
             ("scan", _) => Ok(Self::Scan),
+            ("shift", _) => Ok(Self::Shift),
             _ => Err(format!("legal are {LEGAL}")),
         }
     }
@@ -129,6 +142,8 @@ impl fmt::Display for Workload {
             Self::Uniform => f.write_str("uniform"),
             Self::Loop => f.write_str("loop"),
             Self::Scan => f.write_str("scan"),
+            Self::Mixture(distance) => write!(f, "mixture:{distance}"),
+            Self::Shift => f.write_str("shift"),
         }
     }
 }
@@ -147,8 +162,11 @@ impl Workload {
         let mut draw = Draw::new(seed);
         let keys = u64::from(keys);
         let scan = Scan::new(keys);
+        let mut mixture = Mixture::default();
         let zipf = match self {
             Self::Zipf(exponent) => Zipf::new(keys, exponent),
+            Self::Mixture(_) => Zipf::new(keys, 0.9),
+            Self::Shift => Zipf::new(keys.div_ceil(10), 0.99),
             _ => Zipf::new(scan.hot, 0.99),
         };
         for i in 0..requests {
@@ -157,6 +175,14 @@ impl Workload {
                 Self::Uniform => draw.below(keys),
                 Self::Loop => i % keys,
                 Self::Scan => scan.cold(i).unwrap_or_else(|| zipf.draw(&mut draw) - 1),
+                Self::Mixture(distance) => mixture
+                    .once_more_or_new(i, distance, &mut draw)
+                    .map_or_else(|| zipf.draw(&mut draw) - 1, |fresh| keys + fresh),
+                // The popular keys move on by one in ten requests.
+                Self::Shift if (requests / 3..requests / 3 * 2).contains(&i) => {
+                    (zipf.draw(&mut draw) - 1 + i / 10) % keys
+                }
+                Self::Shift => i % (keys * 3 / 20).max(1),
             };
             made.push_key(key, None).map_err(|what| TraceError::nowhere(name.clone(), what))?;
         }
@@ -181,6 +207,28 @@ impl Scan {
         let (round, step) = (i / (3 * self.sweep), i % (3 * self.sweep));
         let swept = round * self.sweep + step.checked_sub(2 * self.sweep)?;
         Some(self.hot + swept.checked_rem(self.keys - self.hot)?)
+    }
+}
+
+/// The keys of a mixture that are asked for twice.
+#[derive(Default)]
+struct Mixture {
+    made: u64,
+    /// Those asked for once, and when.
+    once: VecDeque<(u64, u64)>,
+}
+
+impl Mixture {
+    fn once_more_or_new(&mut self, i: u64, distance: u64, draw: &mut Draw) -> Option<u64> {
+        if let Some(&(fresh, _)) = self.once.front().filter(|(_, at)| at + distance <= i) {
+            self.once.pop_front();
+            return Some(fresh);
+        }
+        (draw.below(5) == 0).then(|| {
+            self.once.push_back((self.made, i));
+            self.made += 1;
+            self.made - 1
+        })
     }
 }
 
@@ -254,11 +302,26 @@ mod tests {
     }
 
     #[test]
+    fn a_mixture_asks_twice_and_a_shift_shifts() {
+        let ids = Workload::Mixture(7).make(2_000, 10, 3).expect("made").ids;
+        let mut asked = std::collections::HashMap::<u32, Vec<usize>>::new();
+        ids.iter().enumerate().for_each(|(i, &id)| asked.entry(id).or_default().push(i));
+        let late =
+            |places: &&Vec<usize>| places.len() == 2 && (7..40).contains(&(places[1] - places[0]));
+        let twice = asked.values().filter(late).count();
+        assert!((250..400).contains(&twice), "{twice} keys asked for twice");
+        let ids = Workload::Shift.make(300, 100, 3).expect("made").ids;
+        assert_eq!(&ids[..17], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0, 1]);
+        assert_ne!(&ids[100..115], &ids[115..130], "no loop");
+        assert_eq!(&ids[200..215], &ids[215..230]);
+    }
+
+    #[test]
     fn names_read_back_and_nonsense_does_not() {
-        for text in ["zipf:0.99", "uniform", "loop", "scan"] {
+        for text in ["zipf:0.99", "uniform", "loop", "scan", "mixture:250", "shift"] {
             assert_eq!(text.parse::<Workload>().expect("legal").to_string(), text);
         }
-        for text in ["zipf", "zipf:", "zipf:-1", "zipf:NaN", "zipf:inf", "loops", ""] {
+        for text in ["zipf", "zipf:", "zipf:-1", "zipf:NaN", "zipf:inf", "loops", "mixture:0", ""] {
             assert!(text.parse::<Workload>().expect_err("nonsense").contains("zipf:S"), "{text}");
         }
     }

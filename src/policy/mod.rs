@@ -15,6 +15,8 @@
 //! | [`TwoQ`] | newcomers in their turn, unless they were here before; of those the least recently used | in order | O(1), a list move, or nothing while the entry is new | Johnson, Shasha 1994 |
 //! | [`AdaptiveReplacement`] | the least recently used of those used once, or of those used again: it learns which | in order | O(1), a list move | Megiddo, Modha 2003 (ARC) |
 //! | [`Lirs`] | what was long unused before its last use | in order | O(1), a list move, or two | Jiang, Zhang 2002 |
+//! | [`WTinyLfu`] | who was asked for less often than the newcomer that comes out of its window | in order | O(1), two list moves | Einziger, Friedman, Manes 2017 |
+//! | [`Adaptive`] | the same, in the best of four manners, found by models | by a counter | a counter raised, if it is below 3 | Einziger et al. 2018 |
 //! | [`Random`] | any, by an even draw | not at all | nothing | |
 //! | [`SampledLru`] | one that went unused for long | by a stamp | a clock reading; a store, if the second is another | Redis's `allkeys-lru` |
 //! | [`SampledLfu`] | one that is used seldom | by a stamp | a clock reading; rarely a store | Redis's `allkeys-lfu` |
@@ -27,11 +29,13 @@ use crate::observe::Cause;
 
 pub use crate::engine::slab::Slot;
 
+mod adaptive;
 mod arc;
 mod clock;
 mod fifo;
 mod ghosts;
 mod hits;
+mod lazy;
 mod lfu;
 mod lirs;
 pub(crate) mod list;
@@ -40,21 +44,25 @@ mod no_eviction;
 mod queues;
 mod random;
 mod redis;
+mod regions;
 mod s3_fifo;
 mod sampled;
 mod sampled_lfu;
 mod sampled_lru;
 mod sieve;
+pub(crate) mod sketch;
 mod slru;
 mod soonest;
 mod two_q;
 mod volatile;
+mod w_tiny_lfu;
 
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod lockstep;
 
+pub use adaptive::Adaptive;
 pub use arc::AdaptiveReplacement;
 pub use clock::Clock;
 pub use fifo::Fifo;
@@ -74,6 +82,7 @@ pub use slru::Slru;
 pub use soonest::SoonestDeadline;
 pub use two_q::TwoQ;
 pub use volatile::Volatile;
+pub use w_tiny_lfu::WTinyLfu;
 
 /// How a policy hears of hits. The less it must hear, the cheaper a hit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -152,6 +152,7 @@ mod tests {
     fn the_picture_above() {
         let homes = Homes::new(4 * CHUNK - 1);
         assert_eq!(homes.len(), 4 * CHUNK - 1);
+        assert_eq!([0, 3].map(|chunk| homes.len_of(chunk)), [CHUNK, CHUNK - 1]);
         for number in [0, CHUNK - 1, 3 * CHUNK, 4 * CHUNK - 2] {
             write(homes.reach(number), 7);
         }

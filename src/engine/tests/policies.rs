@@ -272,6 +272,12 @@ fn each_policy_hears_of_its_share() {
 }
 
 #[test]
+fn segments_share_what_may_be_in_limbo() {
+    let limbo = |segments| engine(segments, 1_000, Lru::new).home(0).limbo;
+    assert_eq!([1, 4, 64, 256].map(limbo), [1_024, 256, 16, 16]);
+}
+
+#[test]
 fn a_policy_that_is_made_while_the_capacity_changes_hears_of_it() {
     let (engine, seen) = witnessed(2, 100, 1);
     let engine = Arc::new(engine);

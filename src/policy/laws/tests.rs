@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::policy::{
-    AdaptiveReplacement, Clock, Fifo, Lfu, Lirs, Lru, NoEviction, Random, S3Fifo, SampledLfu,
-    SampledLru, Sieve, Slru, SoonestDeadline, TwoQ, Volatile,
+    Adaptive, AdaptiveReplacement, Clock, Fifo, Lfu, Lirs, Lru, NoEviction, Random, S3Fifo,
+    SampledLfu, SampledLru, Sieve, Slru, SoonestDeadline, TwoQ, Volatile, WTinyLfu,
 };
 
 /// CLOCK as a user may write it, who overrides nothing that need not be.
@@ -65,6 +65,8 @@ fn every_policy_obeys_the_laws() {
     obeys_boxed_or_not(TwoQ::new, ANY);
     obeys_boxed_or_not(AdaptiveReplacement::new, ANY);
     obeys_boxed_or_not(Lirs::new, ANY);
+    obeys_boxed_or_not(WTinyLfu::new, ANY);
+    obeys_boxed_or_not(|| Adaptive::seeded(9), ANY);
     obeys_boxed_or_not(|| SampledLru::seeded(9), ANY);
     obeys_boxed_or_not(|| SampledLfu::seeded(9), ANY);
     obeys_boxed_or_not(|| Volatile::new(SampledLru::new()), MORTAL);
@@ -96,6 +98,8 @@ fn who_does_not_say_otherwise_hears_of_misses() {
         Box::new(TwoQ::new()),
         Box::new(AdaptiveReplacement::new()),
         Box::new(Lirs::new()),
+        Box::new(WTinyLfu::new()),
+        Box::new(Adaptive::new()),
     ];
     for policy in ours {
         assert!(!policy.hears_misses());
