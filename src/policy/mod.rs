@@ -50,8 +50,9 @@ mod soonest;
 mod two_q;
 mod volatile;
 
-#[cfg(test)]
-mod laws;
+#[cfg(any(test, feature = "test-kit"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
+pub mod laws;
 #[cfg(test)]
 mod lockstep;
 
@@ -174,7 +175,7 @@ pub enum Victim {
 /// 9. [`relocate`](Self::relocate) is called between an entry's `insert` and its `remove`, with a slot `to` that holds no entry,
 ///    and the entry's hit counter goes along. From then on `to` counts as inserted and `from` as removed. If its weight is
 ///    what it was, `to` stands in the order where `from` stood, and every other entry where it did. (The default body makes `to` a
-///    newcomer instead: good enough where an update does the same.)
+///    newcomer instead: enough to begin with, but the suite of laws rejects it.)
 ///
 /// A policy that panics is replaced by a fresh one, which is shown the resident entries again; the panic is counted in
 /// the statistics and goes no further.
@@ -182,7 +183,7 @@ pub enum Victim {
 /// # Example
 ///
 /// First in, first out, with a queue of its own. (To hold law 5 it would need a list that `remove` need not walk, as
-/// [`Fifo`] has.)
+/// [`Fifo`] has; to hold law 9, a `relocate`.)
 ///
 /// ```
 /// use cachette::{Cache, Cause};
@@ -236,7 +237,8 @@ pub trait EvictionPolicy: Send {
     /// An entry was published in `slot`.
     fn insert(&mut self, slot: Slot, meta: &Meta);
 
-    /// The entry in `slot` was given a new value. A write is a use: LRU and LFU count it as a hit; FIFO does not.
+    /// The entry in `slot` was given a new value. A write is a use: LRU and LFU count it as a hit; FIFO does not. The weight is
+    /// what the policy was last told of this slot: a new one comes with [`relocate`](Self::relocate), just before.
     fn update(&mut self, slot: Slot, meta: &Meta) {
         let _ = (slot, meta);
     }
