@@ -152,6 +152,7 @@ docs() {
 tests() {
     if [ -n "$LONG" ]; then export PROPTEST_CASES=${PROPTEST_CASES:-2000}; fi
     cargo test --all-features --lib --tests --examples
+    cargo test --test examples
 }
 
 doc_tests() {
