@@ -40,7 +40,7 @@
 //! everything. Weights are 1 to 99, deadlines often equal, a third of the entries permanent; hashes come again, so that ghosts are
 //! found. The histories are drawn from a fixed seed: the suite says the same each time, on every machine.
 //!
-//! It takes less than a second, a few in a build without optimisation.
+//! It takes less than a second, also in a build without optimisation.
 //!
 //! # When a law is broken
 //!

@@ -70,7 +70,7 @@
 //!
 //! 1. Implement [`EvictionPolicy`]: nine laws, and seven methods that have no default. [Its example](EvictionPolicy#example) is the
 //!    smallest one there is.
-//! 2. Read `examples/custom_policy.rs`: a real policy in sixty lines, for entries whose weights differ. It shows how to find an
+//! 2. Read `examples/custom_policy.rs`: a real policy in seventy lines, for entries whose weights differ. It shows how to find an
 //!    entry by its slot, how to keep an order in O(log n) without walking, what to do when an entry moves, and why `victim` changes
 //!    nothing. `cargo run --release --example custom_policy --features test-kit` shows what it keeps.
 //! 3. Ask for as little as you can: [`Hears::Nothing`] and [`Hears::Counter`] make a hit cheap, and `hears_misses` that says no
