@@ -224,7 +224,7 @@ replay_page() {
     local page=$LOGS/replay.html
     cargo run --quiet --release --example replay -- --workload zipf:0.99,loop --requests 20000 --keys 1000 \
         --policies opt,lru,fifo --curve 5 --html "$page"
-    page_begins "$page" 3 ascending '<td class="name">loop</td><td data-v="1">'
+    page_begins "$page" 4 ascending '<td class="name">loop</td><td data-v="1">'
     page_begins "$page" -2 descending '<td class="name">loop</td><td data-v="1000">'
 }
 

@@ -192,6 +192,7 @@ fn line(scale: &Scale, policy: &str, points: &[&Cell], place: usize, row: usize)
     let mut way = String::new();
     for (at, cell) in points.iter().enumerate() {
         let (x, y) = scale.place(cell);
+        // Writing into a string cannot fail.
         let _ = write!(way, "{}{x:.1} {y:.1}", if at == 0 { 'M' } else { 'L' });
     }
     let y = TOP + LINE * row as f64 + 6.0;
@@ -203,12 +204,17 @@ fn line(scale: &Scale, policy: &str, points: &[&Cell], place: usize, row: usize)
         y - LINE / 2.0,
         WIDTH - LEGEND
     );
+    // Solid lines have round marks, the others square ones.
+    let round = if dashes.is_empty() { 3 } else { 0 };
     for cell in points {
         let (x, y) = scale.place(cell);
         let (capacity, percent) = (grouped(cell.capacity), 100.0 * cell.ratio());
         let _ = write!(
             text,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"><title>{name} at {capacity}: {percent:.2} %</title></circle>"
+            "<rect class=\"mark\" x=\"{:.1}\" y=\"{:.1}\" width=\"6\" height=\"6\" rx=\"{round}\">\
+             <title>{name} at {capacity}: {percent:.2} %</title></rect>",
+            x - 3.0,
+            y - 3.0
         );
     }
     text.push_str("</g>\n");
@@ -230,6 +236,7 @@ mod tests {
             [cell("T", 1_000, "lru", 800), cell("T", 10, "lru", 0), cell("T", 100, "lru", 400)];
         let text = drawn(&cells, &["lru"]);
         assert!(text.contains("d=\"M60.0 400.0L430.0 214.0L800.0 28.0\""), "{text}");
+        assert!(text.contains("x=\"427.0\" y=\"211.0\" width=\"6\""), "{text}");
         assert!(text.contains("<title>lru at 1,000: 80.00 %</title>"));
         for words in ["hit %", "miss %", "capacity in entries, logarithmic", ">80<", ">1k<"] {
             assert!(text.contains(words), "{words}");

@@ -69,7 +69,7 @@ pub(crate) fn page(cells: &[Cell]) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>cachette replay: hit ratios</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
          <h1>Hit ratios</h1>\n<p>Each line is a policy; point at one, or at its name, to see it alone. {}</p>\n{charts}\
-         <h2>All cells</h2>\n<p>Requests hit, in %; for a trace with sizes also bytes hit. The best policy of a row is marked. \
+         <h2>All cells</h2>\n<p>Requests hit, in %; for a trace with sizes also bytes hit. The best policy of each row is named and marked. \
          A click on a column's head sorts by it, a second one the other way round.</p>\n{}\
          <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         if policies.contains(&OPT) {
@@ -84,9 +84,13 @@ pub(crate) fn page(cells: &[Cell]) -> String {
 /// A row for each trace and capacity, a column for each policy.
 fn table(cells: &[Cell], policies: &[&str]) -> String {
     let mut text = String::from("<div class=\"scroll\"><table>\n<thead><tr>");
-    let heads = ["trace", "capacity"].into_iter().chain(policies.iter().copied());
+    let heads = ["trace", "capacity", "best"].into_iter().chain(policies.iter().copied());
     for (at, head) in heads.enumerate() {
-        let class = if at == 0 { " class=\"name\"" } else { "" };
+        let class = match at {
+            0 => " class=\"name\"",
+            2 => " class=\"word\"",
+            _ => "",
+        };
         let _ = write!(
             text,
             "<th scope=\"col\"{class} aria-sort=\"none\"><button>{}</button></th>",
@@ -101,26 +105,35 @@ fn table(cells: &[Cell], policies: &[&str]) -> String {
         let row: Vec<_> =
             cells[at..].iter().take_while(|cell| row_of(cell) == row_of(first)).collect();
         at += row.len();
-        let _ = write!(
-            text,
-            "<tr><td class=\"name\">{}</td><td data-v=\"{}\">{}</td>",
-            escaped(&first.trace),
-            first.capacity,
-            grouped(first.capacity)
-        );
         // The optimum is no policy that one could choose.
         let most = row.iter().filter(|cell| cell.policy != OPT).map(|cell| cell.hits).max();
+        let is_best = |cell: &Cell| cell.policy != OPT && Some(cell.hits) == most;
+        let best: Vec<_> =
+            row.iter().filter(|cell| is_best(cell)).map(|cell| cell.policy).collect();
+        let _ = write!(
+            text,
+            "<tr><td class=\"name\">{}</td><td data-v=\"{}\">{}</td><td class=\"word\">{}</td>",
+            escaped(&first.trace),
+            first.capacity,
+            grouped(first.capacity),
+            escaped(&some(&best))
+        );
         for policy in policies {
             let cell = row.iter().find(|cell| cell.policy == *policy);
             text.push_str(&cell.map_or_else(
                 || "<td data-v=\"\">-</td>".to_owned(),
-                |cell| entry(cell, *policy != OPT && Some(cell.hits) == most),
+                |cell| entry(cell, is_best(cell)),
             ));
         }
         text.push_str("</tr>\n");
     }
     text.push_str("</tbody></table></div>\n");
     text
+}
+
+/// The names of few, the number of many.
+fn some(names: &[&str]) -> String {
+    if names.len() <= 2 { names.join(", ") } else { format!("{} alike", names.len()) }
 }
 
 fn entry(cell: &Cell, best: bool) -> String {
@@ -192,7 +205,11 @@ pub(crate) mod tests {
         let page = page(&cells);
         assert_eq!(
             rows(&page),
-            ["T|10|90.00|50.00|40.00", "T|20|90.00|60.00|60.00", "U|1,234,567|-|12.30 |/ 25.00|-"]
+            [
+                "T|10|lru|90.00|50.00|40.00",
+                "T|20|lru, fifo|90.00|60.00|60.00",
+                "U|1,234,567|lru|-|12.30 |/ 25.00|-"
+            ]
         );
         let marked: Vec<_> = page
             .split("class=\"best\"")
@@ -200,6 +217,8 @@ pub(crate) mod tests {
             .filter_map(|rest| rest.split('"').nth(1))
             .collect();
         assert_eq!(marked, ["50.000000", "60.000000", "60.000000", "12.300000"]);
+        // Ties are named as far as there is room.
+        assert_eq!(some(&["a", "b", "c"]), "3 alike");
         assert_eq!(page.matches("<svg").count(), 2, "a chart for each trace");
         assert_eq!(page.matches("<h2>").count(), 3);
         assert!(page.contains("capacities in bytes") && page.contains("Belady"));
