@@ -154,7 +154,8 @@ impl FromStr for Capacity {
     }
 }
 
-/// `points` capacities between two, evenly on a logarithmic scale, the ends included, each once.
+/// `points` capacities between two, evenly on a logarithmic scale, the ends included. Where whole numbers run out, some come
+/// twice.
 fn curve(ends: (u64, u64), points: u32) -> Vec<u64> {
     let (low, high) = (ends.0.min(ends.1), ends.0.max(ends.1));
     let step = |i: u32| {
@@ -164,7 +165,6 @@ fn curve(ends: (u64, u64), points: u32) -> Vec<u64> {
     let mut capacities: Vec<_> = (1..points - 1).map(step).collect();
     capacities.insert(0, low);
     capacities.push(high);
-    capacities.dedup();
     capacities
 }
 

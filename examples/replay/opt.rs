@@ -156,6 +156,43 @@ mod tests {
         }
     }
 
+    /// As the paper has it, with nothing precomputed: each miss looks ahead for every item held.
+    fn plain(ids: &[u32], capacity: usize) -> u64 {
+        let mut held: Vec<u32> = Vec::new();
+        let mut hits = 0;
+        for (at, id) in ids.iter().enumerate() {
+            if held.contains(id) {
+                hits += 1;
+                continue;
+            }
+            held.push(*id);
+            if held.len() > capacity {
+                let ahead = |id: &u32| ids[at + 1..].iter().position(|other| other == id);
+                let furthest =
+                    (0..held.len()).max_by_key(|i| ahead(&held[*i]).unwrap_or(usize::MAX));
+                held.swap_remove(furthest.expect("not empty"));
+            }
+        }
+        hits
+    }
+
+    /// Long enough that positions that have come are swept out many times.
+    #[test]
+    fn a_long_trace_hits_as_the_paper_says() {
+        for (keys, capacity) in [(3, 1), (10, 3), (40, 20), (60, 59)] {
+            let mut draw = Draw::new(keys);
+            // Two even draws, so that some keys are asked for more often than others.
+            let ids: Vec<_> = (0..4_000)
+                .map(|_| {
+                    let most = 1 + draw.below(keys);
+                    draw.below(most) as u32
+                })
+                .collect();
+            let ours = replay(&ids, keys as usize, capacity, |_| {});
+            assert_eq!(ours.hits, plain(&ids, capacity as usize), "{keys} keys, {capacity} places");
+        }
+    }
+
     #[test]
     fn progress_hears_of_every_request() {
         let ids: Vec<_> = (0..70_000_u32).map(|i| i % 10).collect();

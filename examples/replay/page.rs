@@ -200,6 +200,8 @@ pub(crate) mod tests {
             cell("T", 20, OPT, 900),
             cell("T", 20, "lru", 600),
             cell("T", 20, "fifo", 600),
+            cell("T", 30, OPT, 900),
+            cell("T", 30, "lru", 900),
             Cell { bytes: Some((100, 25)), ..cell("U", 1_234_567, "lru", 123) },
         ];
         let page = page(&cells);
@@ -208,6 +210,7 @@ pub(crate) mod tests {
             [
                 "T|10|lru|90.00|50.00|40.00",
                 "T|20|lru, fifo|90.00|60.00|60.00",
+                "T|30|lru|90.00|90.00|-",
                 "U|1,234,567|lru|-|12.30 |/ 25.00|-"
             ]
         );
@@ -216,7 +219,7 @@ pub(crate) mod tests {
             .skip(1)
             .filter_map(|rest| rest.split('"').nth(1))
             .collect();
-        assert_eq!(marked, ["50.000000", "60.000000", "60.000000", "12.300000"]);
+        assert_eq!(marked, ["50.000000", "60.000000", "60.000000", "90.000000", "12.300000"]);
         // Ties are named as far as there is room.
         assert_eq!(some(&["a", "b", "c"]), "3 alike");
         assert_eq!(page.matches("<svg").count(), 2, "a chart for each trace");
