@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example replay
 //! cargo run --release --example replay -- OLTP.u32.zst --policies lru,lfu,fifo --capacity 1000,5%
+//! cargo run --release --example replay -- OLTP.u32.zst --policies all --curve 20 --html lab.html
 //! cargo run --release --example replay -- OLTP.u32.zst --policies lru,lfu,fifo --check hit-ratios.csv --capacity from-check
 //! ```
 //!

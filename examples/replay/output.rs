@@ -40,6 +40,8 @@ pub(crate) struct Output {
     begun: bool,
     /// Requests a second of the cache's clock.
     rate: u32,
+    /// Cells at a time.
+    jobs: usize,
     /// False once the reader of standard output is gone.
     heard: bool,
     csv: Option<Sink>,
@@ -68,6 +70,7 @@ impl Output {
             names,
             begun: false,
             rate: args.rate,
+            jobs: args.jobs(),
             heard: true,
             csv,
             html,
@@ -104,7 +107,7 @@ impl Output {
     pub(crate) fn cell(&mut self, cell: Cell, check: Check) -> Result<(), String> {
         if !self.begun {
             self.begun = true;
-            self.say(&report::clock(self.rate))?;
+            self.say(&report::clock(self.rate, self.jobs))?;
             self.say(&report::header(self.names))?;
         }
         self.say(&report::row(self.names, &cell))?;
