@@ -1,6 +1,6 @@
 //! The results as one page: a chart for each trace, and a table that sorts by a click. Cells in, HTML out.
 //!
-//! The page holds all that it needs and asks no network: the charts are inline SVG ([`chart`](crate::chart)), the style and the
+//! The page holds all that it needs and asks no network: the charts are inline SVG ([`chart`]), the style and the
 //! script stand beside this file. Its colours follow the reader's preference for light or dark.
 
 use crate::chart;
