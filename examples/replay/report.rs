@@ -8,8 +8,12 @@ pub(crate) const CSV_HEADER: &str =
     "trace,capacity,policy,requests,hits,ratio,bytes,byte_hits,requests_per_second,peak_weight";
 
 /// What goes above the table.
-pub(crate) fn clock(rate: u32) -> String {
-    format!("by the cache's clock: {rate} requests a second")
+pub(crate) fn clock(rate: u32, jobs: usize) -> String {
+    let clock = format!("by the cache's clock: {rate} requests a second");
+    match jobs {
+        1 => clock,
+        _ => format!("{clock}; up to {jobs} cells side by side: --jobs 1 to measure throughput"),
+    }
 }
 
 /// The table's column heads; `names` is the width of the longest trace name.
@@ -221,6 +225,12 @@ mod tests {
             ["T", "10", "lru", "3", "2", "66.67", "-", "0.00", "9", "0.003"]
         );
         assert!(row(1, &cell(Some((200, 50)))).contains(" 25.00 "));
+    }
+
+    #[test]
+    fn cells_side_by_side_are_told_for_they_slow_each_other_down() {
+        assert_eq!(clock(5, 1), "by the cache's clock: 5 requests a second");
+        assert!(clock(5, 3).contains("up to 3 cells side by side: --jobs 1"));
     }
 
     #[test]

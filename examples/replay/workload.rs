@@ -37,7 +37,7 @@ impl Draw {
     }
 
     /// Even over `0..n`, by the high half of a product. The bias is below `n / 2^64`.
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }
 }
