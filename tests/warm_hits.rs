@@ -199,13 +199,16 @@ fn r2_a_hit_has_no_locked_instruction() {
     let cache = Cache::<u64, u64>::new(10);
     cache.put(1, 2);
     assert_eq!(cachette_one_get(&cache, 1), 2);
-    // What a hit does not call, by a part of its name: a thread's first pin, the locked search, and what is done to tell a policy.
+    // What a hit does not call, by a part of its name: a thread's first pin, the locked search, the making of a segment, and what
+    // is done to tell a policy.
     let cold = [
         "panic",
         "5first",
         "find_locked",
         "4note",
         "tell_miss",
+        "missed_unmade",
+        "Stripes$LT$K$C$V$C$F$GT$4make",
         "expiry_of_read",
         "_Unwind",
         "fail",
