@@ -5,7 +5,7 @@ use crate::engine::{Engine, Make};
 use crate::error::BuildError;
 use crate::expiry::{Expiry, Jitter, Lifetimes};
 use crate::observe::{Cause, Recorder};
-use crate::policy::{EvictionPolicy, Lru};
+use crate::policy::{Adaptive, EvictionPolicy};
 use crate::sync::Arc;
 use crate::time::{Clock, NEVER, SystemClock, nanos};
 use std::fmt;
@@ -26,7 +26,7 @@ const MAX_SEGMENTS: usize = 1 << 16;
 /// |---|---|
 /// | [`capacity`](Self::capacity) | must be chosen |
 /// | [`weigher`](Self::weigher) | every entry weighs 1 |
-/// | [`policy`](Self::policy) | [`Lru`] |
+/// | [`policy`](Self::policy) | [`Adaptive`] |
 /// | [`time_to_live`](Self::time_to_live), [`time_to_idle`](Self::time_to_idle), [`expiry`](Self::expiry) | nothing expires |
 /// | [`ttl_jitter`](Self::ttl_jitter) | none |
 /// | [`removal_listener`](Self::removal_listener) | none |
@@ -50,7 +50,7 @@ const MAX_SEGMENTS: usize = 1 << 16;
 pub struct Builder<K, V, S = ahash::RandomState> {
     capacity: Option<u64>,
     weigher: Option<Box<Weigher<K, V>>>,
-    make: Make,
+    make: Option<Make>,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
@@ -68,7 +68,7 @@ impl<K, V> Builder<K, V> {
         Self {
             capacity: None,
             weigher: None,
-            make: Arc::new(|| Box::new(Lru::new())),
+            make: None,
             time_to_live: None,
             time_to_idle: None,
             expiry: None,
@@ -136,7 +136,7 @@ impl<K, V, S> Builder<K, V, S> {
         P: EvictionPolicy + 'static,
         F: Fn() -> P + Send + Sync + 'static,
     {
-        self.make = Arc::new(move || Box::new(make()));
+        self.make = Some(Arc::new(move || Box::new(make())));
         self
     }
 
@@ -204,8 +204,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Makes the cache's own random choices, which are the jitter's, the same in every run. Policies and hashers have seeds
-    /// of their own.
+    /// Makes the cache's own random choices, which are those of the jitter and of the policy that it has if none is chosen, the
+    /// same in every run. Other policies, and hashers, have seeds of their own.
     ///
     /// ```
     /// let cache = cachette::Cache::<u32, u32>::builder().capacity(9).seed(42).build()?;
@@ -369,8 +369,10 @@ impl<K, V, S> Builder<K, V, S> {
         let entries = self.entries(capacity);
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let seed = self.seed.unwrap_or_else(|| ahash::RandomState::new().hash_one(0_u8));
+        let make =
+            self.make.unwrap_or_else(|| Arc::new(move || Box::new(Adaptive::seeded(seed))));
         Cache {
-            engine: Engine::new(segments, capacity, entries, &self.make, &clock),
+            engine: Engine::new(segments, capacity, entries, &make, &clock),
             hasher: self.hasher,
             weigher: self.weigher,
             listener: self.listener,

@@ -65,7 +65,8 @@ pub struct Cache<K, V, S = ahash::RandomState> {
 }
 
 impl<K, V> Cache<K, V> {
-    /// A cache of at most `capacity` entries, LRU, without expiry.
+    /// A cache of at most `capacity` entries, without expiry. Who leaves when it is full decides
+    /// [`Adaptive`](crate::policy::Adaptive).
     ///
     /// A capacity of 0 is legal: every write is refused.
     ///
@@ -74,7 +75,7 @@ impl<K, V> Cache<K, V> {
     /// for i in 0..3 {
     ///     cache.put(i, i * i);
     /// }
-    /// assert_eq!(cache.get(&0), None);
+    /// assert_eq!(cache.len(), 2);
     /// assert_eq!(cache.get(&2), Some(4));
     /// ```
     #[must_use]
@@ -441,12 +442,15 @@ where
     /// statistics. O(1).
     ///
     /// ```
-    /// let cache = cachette::Cache::new(2);
+    /// use cachette::{Cache, policy::Lru};
+    ///
+    /// let cache = Cache::builder().capacity(2).policy(Lru::new).build()?;
     /// cache.put(1, 'a');
     /// cache.put(2, 'b');
     /// assert_eq!(cache.peek(&1), Some('a'));
     /// cache.put(3, 'c');
     /// assert_eq!(cache.peek(&1), None, "1 was still the least recently used");
+    /// # Ok::<(), cachette::BuildError>(())
     /// ```
     #[must_use]
     pub fn peek<Q>(&self, key: &Q) -> Option<V>

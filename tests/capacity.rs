@@ -273,7 +273,7 @@ fn c4_what_weighs_nothing_is_not_evicted() {
 #[test]
 fn c4_a_value_may_gain_weight_and_lose_it() {
     let log = Log::new();
-    let cache = weighing(4, 1).removal_listener(log.listener()).build().unwrap();
+    let cache = weighing(4, 1).policy(Lru::new).removal_listener(log.listener()).build().unwrap();
     cache.put(1, 0);
     cache.put(2, 2);
     cache.put(1, 2);

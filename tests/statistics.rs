@@ -87,7 +87,7 @@ fn n1_loads_are_counted_and_timed() {
 
 #[test]
 fn n1_an_interval_is_a_difference() {
-    let cache = Cache::new(2);
+    let cache = Cache::builder().capacity(2).policy(Lru::new).build().unwrap();
     cache.put(1, 1);
     let _ = (cache.get(&1), cache.get(&2));
     let before = cache.stats();
