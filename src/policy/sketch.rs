@@ -30,7 +30,7 @@
 //! | `estimate` | O(1): one cache line |
 //! | `add` | O(1): one cache line, and 8 blocks of a halving that is under way |
 //! | `resize` | O(entries), at the speed of a copy; nothing if the number of blocks stays, which is a power of two |
-//! | memory | 3 to 6 bytes an entry that it is made for: 6 to 12 counters; nothing before the first `add` |
+//! | memory | 3 to 6 bytes an entry that it is made for: 6 to 12 counters; allocated 64 KiB at a time, when first needed |
 //!
 //! **The constants.** *About eight counters an entry*: twice as many gain 0.2 points of hit ratio in the mean over the traces of DESIGN.md, half as many
 //! cost 0.3. *Ten uses an
@@ -58,14 +58,14 @@ const SLICE: usize = 8;
 pub(crate) const MOST: u8 = 15;
 /// All bits of a word but the top one of each counter.
 const LOW_THREE: u64 = 0x7777_7777_7777_7777;
+/// Blocks a chunk: 64 KiB, so that no call clears more.
+const CHUNK: usize = 1024;
 
 /// Estimates of how often keys were used, aged by halving.
 pub(crate) struct Sketch {
     entries: usize,
-    /// The blocks, from the first cache line's begin. Empty until something is added.
-    words: Vec<u64>,
-    /// Words before that line.
-    lead: usize,
+    /// The blocks, a chunk at a time. A chunk is empty until something is added to it.
+    chunks: Vec<Box<[Block]>>,
     blocks: usize,
     /// Uses added since all counters were zero, halved whenever they are.
     added: u64,
@@ -76,7 +76,7 @@ pub(crate) struct Sketch {
 impl Sketch {
     /// A sketch for so many entries, at least 1. Allocates nothing.
     pub(crate) fn new(entries: usize) -> Self {
-        Self { entries, words: Vec::new(), lead: 0, blocks: blocks(entries), added: 0, left: 0 }
+        Self { entries, chunks: Vec::new(), blocks: blocks(entries), added: 0, left: 0 }
     }
 
     /// How many entries it is made for.
@@ -92,47 +92,38 @@ impl Sketch {
             return;
         }
         let mut fresh = Self::new(entries);
-        if !self.words.is_empty() {
-            fresh.allocate();
-            // Both numbers are powers of two, and a block is chosen by a hash's low bits: the keys of each new block come
-            // from one old block, or from several.
-            let was = &self.words[self.lead..][..old * WORDS];
-            for (at, word) in fresh.words[fresh.lead..][..new * WORDS].iter_mut().enumerate() {
-                let from = was[at % was.len()..].iter().step_by(new * WORDS).copied();
-                *word = from.reduce(|a, b| halved(a) + halved(b)).unwrap_or(0);
+        // Both numbers are powers of two, and a block is chosen by a hash's low bits: the keys of each new block come from one
+        // old block, or from several.
+        for at in (0..new).filter(|_| !self.chunks.is_empty()) {
+            let from = (at % old..old).step_by(new).filter_map(|from| self.block(from).copied());
+            if let Some(block) = from.reduce(Block::merged) {
+                *fresh.block_mut(at) = block;
             }
-            fresh.added = if new > old { self.added } else { self.added / 2 };
         }
+        fresh.added = if new > old { self.added } else { self.added / 2 };
         *self = fresh;
     }
 
     /// Counts `uses` of a key.
+    #[inline]
     pub(crate) fn add(&mut self, code: u32, uses: u8) {
-        if self.words.is_empty() {
-            self.allocate();
+        let bits = spread(code);
+        let at = self.place(bits);
+        self.added += u64::from(self.block_mut(at).add(bits, uses));
+        if self.left > 0 || self.added >= self.entries as u64 * PERIOD {
+            self.age();
         }
-        let mut most = 0;
-        for place in self.places(code) {
-            let word = &mut self.words[place.word];
-            let count = (*word >> place.shift) as u8 & MOST;
-            let more = uses.min(MOST - count);
-            *word += u64::from(more) << place.shift;
-            most = most.max(more);
-        }
-        self.added += u64::from(most);
-        self.age();
     }
 
     /// About how often a key was used lately, from 0 to [`MOST`].
+    #[inline]
     pub(crate) fn estimate(&self, code: u32) -> u8 {
-        if self.words.is_empty() {
-            return 0;
-        }
-        let count = |place: Place| (self.words[place.word] >> place.shift) as u8 & MOST;
-        self.places(code).map(count).into_iter().min().unwrap_or(0)
+        let bits = spread(code);
+        self.block(self.place(bits)).map_or(0, |block| block.least(bits))
     }
 
-    /// Begins a halving if it is time, and does a slice of one that is under way.
+    /// Begins a halving if none is under way, and does a slice of it.
+    #[inline(never)]
     fn age(&mut self) {
         if self.added >= self.entries as u64 * PERIOD {
             self.added /= 2;
@@ -140,46 +131,97 @@ impl Sketch {
         }
         let first = self.blocks - self.left;
         let slice = self.left.min(SLICE);
-        let at = self.lead + first * WORDS;
-        for word in &mut self.words[at..at + slice * WORDS] {
-            *word = halved(*word);
+        for at in first..first + slice {
+            let chunk = self.chunks.get_mut(at / CHUNK);
+            if let Some(block) = chunk.and_then(|chunk| chunk.get_mut(at % CHUNK)) {
+                *block = block.halved();
+            }
         }
         self.left -= slice;
     }
 
-    /// Zeroed by the allocator, which has zeroed pages: no page is touched before it is used.
-    fn allocate(&mut self) {
-        self.words = vec![0; (self.blocks + 1) * WORDS];
-        self.lead = self.words.as_ptr().align_offset(WORDS * size_of::<u64>()).min(WORDS);
+    /// The block of a key.
+    fn place(&self, bits: u64) -> usize {
+        (bits >> 32) as usize & (self.blocks - 1)
     }
 
-    /// The four counters of a key, one in each row of its block; a row is two words.
-    fn places(&self, code: u32) -> [Place; 4] {
-        let bits = mix(mix(u64::from(code)) + 1);
-        let block = (bits >> 32) as usize & (self.blocks - 1);
-        [0, 1, 2, 3].map(|row| {
-            let choice = bits >> (8 * row);
-            let word = self.lead + block * WORDS + 2 * row + (choice & 1) as usize;
-            Place { word, shift: (choice >> 1 & 15) as u32 * 4 }
-        })
+    /// None where nothing was added.
+    fn block(&self, at: usize) -> Option<&Block> {
+        self.chunks.get(at / CHUNK)?.get(at % CHUNK)
+    }
+
+    fn block_mut(&mut self, at: usize) -> &mut Block {
+        if self.chunks.get(at / CHUNK).is_none_or(|chunk| chunk.is_empty()) {
+            self.make(at / CHUNK);
+        }
+        &mut self.chunks[at / CHUNK][at % CHUNK]
+    }
+
+    #[cold]
+    fn make(&mut self, chunk: usize) {
+        self.chunks.resize_with(self.blocks.div_ceil(CHUNK), Box::default);
+        self.chunks[chunk] = vec![Block([0; WORDS]); self.blocks.min(CHUNK)].into();
     }
 }
 
-/// Where a counter is.
+/// A cache line of 128 counters: four rows of two words.
 #[derive(Clone, Copy)]
-struct Place {
-    word: usize,
-    shift: u32,
+#[repr(align(64))]
+struct Block([u64; WORDS]);
+
+impl Block {
+    /// The counters that the lower half of a key's bits choose, one in each row: their words, and how far up in these they are.
+    #[inline]
+    fn counters(bits: u64) -> [(usize, u32); 4] {
+        [0, 1, 2, 3].map(|row| {
+            let choice = bits >> (8 * row);
+            (2 * row + (choice & 1) as usize, (choice >> 1 & 15) as u32 * 4)
+        })
+    }
+
+    /// The least of a key's counters.
+    #[inline]
+    fn least(&self, bits: u64) -> u8 {
+        let count = |(word, shift): (usize, u32)| (self.0[word] >> shift) as u8 & MOST;
+        Self::counters(bits).map(count).into_iter().fold(MOST, u8::min)
+    }
+
+    /// Raises a key's counters by `uses`, or to the most; the most that one of them was raised by.
+    #[inline]
+    fn add(&mut self, bits: u64, uses: u8) -> u8 {
+        let mut most = 0;
+        for (word, shift) in Self::counters(bits) {
+            let word = &mut self.0[word];
+            let count = (*word >> shift) as u8 & MOST;
+            let more = uses.min(MOST - count);
+            *word += u64::from(more) << shift;
+            most = most.max(more);
+        }
+        most
+    }
+
+    /// Every counter, halved.
+    fn halved(self) -> Self {
+        Self(self.0.map(|word| word >> 1 & LOW_THREE))
+    }
+
+    /// One for the keys of two: half of each, so that no counter is full that was not.
+    fn merged(self, other: Self) -> Self {
+        let (mut sum, other) = (self.halved(), other.halved());
+        sum.0.iter_mut().zip(other.0).for_each(|(word, other)| *word += other);
+        sum
+    }
+}
+
+/// The bits of a code that choose its block and its counters.
+#[inline]
+fn spread(code: u32) -> u64 {
+    mix(mix(u64::from(code)) + 1)
 }
 
 /// A power of two: from 6 to 12 counters an entry.
 fn blocks(entries: usize) -> usize {
     (entries / ENTRIES_A_BLOCK * 3 / 4).next_power_of_two().min(1 << 31)
-}
-
-/// Every counter of a word, halved.
-const fn halved(word: u64) -> u64 {
-    word >> 1 & LOW_THREE
 }
 
 #[cfg(test)]
@@ -192,28 +234,30 @@ mod tests {
     fn the_picture_above() {
         let mut sketch = Sketch::new(16);
         assert_eq!(sketch.estimate(1), 0);
-        assert!(sketch.words.is_empty(), "nothing is allocated before the first use");
+        assert!(sketch.chunks.is_empty(), "nothing is allocated before the first use");
         sketch.add(1, 3);
         assert_eq!((sketch.estimate(1), sketch.added), (3, 3));
-        let mut places = sketch.places(1);
-        places.sort_by_key(|place| place.word);
-        for (row, place) in places.iter().enumerate() {
-            assert_eq!((place.word - sketch.lead) / 2, row, "one counter a row");
-        }
+        let counters = Block::counters(spread(1));
+        assert_eq!(counters.map(|(word, _)| word / 2), [0, 1, 2, 3], "one counter a row");
         // Another key that shares a counter or not: both are at least what they are.
-        sketch.words[places[2].word] += 2 << places[2].shift;
+        let (word, shift) = counters[2];
+        sketch.block_mut(0).0[word] += 2 << shift;
         assert_eq!(sketch.estimate(1), 3, "the least of the four");
     }
 
     #[test]
-    fn blocks_are_cache_lines() {
-        for entries in [1, 100, 5_000] {
+    fn blocks_are_cache_lines_and_chunks_come_when_they_are_needed() {
+        assert_eq!((size_of::<Block>(), align_of::<Block>()), (64, 64));
+        for (entries, chunks, size) in [(1, 1, 1), (5_000, 1, 256), (100_000, 8, CHUNK)] {
             let mut sketch = Sketch::new(entries);
             sketch.add(1, 1);
-            let start = std::ptr::from_ref(&sketch.words[sketch.lead]).addr();
-            assert_eq!(start % 64, 0);
-            assert!(sketch.lead + sketch.blocks * WORDS <= sketch.words.len());
+            let made: Vec<_> = sketch.chunks.iter().map(|chunk| chunk.len()).collect();
+            assert_eq!((made.len(), made.iter().sum()), (chunks, size), "{entries}");
         }
+        let mut sketch = Sketch::new(100_000);
+        (0..1_000).for_each(|code| sketch.add(code, 1));
+        assert!(sketch.chunks.iter().all(|chunk| chunk.len() == CHUNK));
+        assert!((0..1_000).all(|code| sketch.estimate(code) == 1));
     }
 
     /// Never too low, and rarely too high: the law of the count-min sketch, against exact counts.
@@ -262,8 +306,8 @@ mod tests {
         sketch.add(7, 8);
         sketch.added = sketch.entries as u64 * PERIOD - 1;
         let counters = |sketch: &Sketch| -> u32 {
-            let nibbles = |&word: &u64| (0..16).map(move |i| (word >> (4 * i)) as u32 & 15);
-            sketch.words.iter().flat_map(nibbles).sum()
+            let nibbles = |word: u64| (0..16).map(move |i| (word >> (4 * i)) as u32 & 15);
+            sketch.chunks.iter().flatten().flat_map(|block| block.0).flat_map(nibbles).sum()
         };
         assert_eq!(counters(&sketch), 32);
         sketch.add(7, 1);
@@ -305,7 +349,7 @@ mod tests {
         let mut empty = Sketch::new(16);
         empty.resize(0);
         empty.resize(1 << 20);
-        assert!(empty.words.is_empty());
+        assert!(empty.chunks.is_empty());
         assert_eq!(empty.estimate(3), 0);
     }
 
