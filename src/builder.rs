@@ -369,8 +369,7 @@ impl<K, V, S> Builder<K, V, S> {
         let entries = self.entries(capacity);
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let seed = self.seed.unwrap_or_else(|| ahash::RandomState::new().hash_one(0_u8));
-        let make =
-            self.make.unwrap_or_else(|| Arc::new(move || Box::new(Adaptive::seeded(seed))));
+        let make = self.make.unwrap_or_else(|| Arc::new(move || Box::new(Adaptive::seeded(seed))));
         Cache {
             engine: Engine::new(segments, capacity, entries, &make, &clock),
             hasher: self.hasher,

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "an allocator")]
 
 use cachette::policy::{EvictionPolicy, Lfu, Lru, Random, Sieve};
-use cachette::{Cache, ManualClock};
+use cachette::{Builder, Cache, ManualClock};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -94,22 +94,43 @@ fn what_a_cache_has_asked_for_goes_with_it() {
     assert_eq!(leak / 8, 0, "{leak} bytes a cache");
 }
 
+/// What a cache that is full and busy has asked for.
+fn full(
+    capacity: u64,
+    segments: usize,
+    choose: fn(Builder<u64, u64>) -> Builder<u64, u64>,
+) -> usize {
+    let before = LIVE.get();
+    let cache = choose(Cache::builder().capacity(capacity).segments(segments)).build().unwrap();
+    LARGEST.set(0);
+    for key in 0..3 * capacity {
+        cache.put(key, key);
+    }
+    assert!(LARGEST.get() <= 64 << 10, "{} bytes at once", LARGEST.get());
+    cache.maintain();
+    assert!(cache.len() as u64 > capacity - capacity / 50);
+    usize::try_from(LIVE.get() - before).unwrap()
+}
+
 #[test]
 fn an_entry_costs_48_bytes_and_no_call_asks_for_more_than_64_kib() {
-    const CAPACITY: u64 = 60_000;
+    const CAPACITY: usize = 250_000;
     let _alone = alone();
     for segments in [1, 4] {
-        let before = LIVE.get();
-        let cache = Cache::<u64, u64>::builder().capacity(CAPACITY).segments(segments);
-        let cache = cache.build().unwrap();
-        LARGEST.set(0);
-        for key in 0..3 * CAPACITY {
-            cache.put(key, key);
-        }
-        assert!(LARGEST.get() <= 64 << 10, "{} bytes at once", LARGEST.get());
-        cache.maintain();
-        let each = usize::try_from(LIVE.get() - before).unwrap() / cache.len();
+        let each = full(CAPACITY as u64, segments, |builder| builder) / CAPACITY;
         assert!((28..=48).contains(&each), "{each} bytes an entry");
+    }
+}
+
+/// What it learns by costs a segment a fixed amount, which only small segments feel.
+#[test]
+fn the_default_policy_costs_7_bytes_an_entry_more_than_lru_and_64_kib_a_segment() {
+    const CAPACITY: usize = 60_000;
+    let _alone = alone();
+    for segments in [1, 4, 16] {
+        let lru = full(CAPACITY as u64, segments, |builder| builder.policy(Lru::new));
+        let more = full(CAPACITY as u64, segments, |builder| builder) - lru;
+        assert!(more <= 7 * CAPACITY + (64 << 10) * segments, "{more} bytes, {segments} segments");
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use cachette::policy::NoEviction;
+use cachette::policy::{Lru, NoEviction};
 use cachette::{Cache, Cause, Compute, ManualClock, Stats};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -15,7 +15,7 @@ use crate::time::Clock;
 use std::mem;
 
 pub(crate) mod budget;
-mod code;
+pub(crate) mod code;
 pub(crate) mod column;
 pub(crate) mod deadlines;
 pub(crate) mod epoch;

@@ -105,6 +105,10 @@ impl Counts for Noted<'_> {
         }
     }
 
+    fn hash(&self, slot: Slot) -> u64 {
+        self.keeper.code(slot).to_hash()
+    }
+
     fn stamp(&self, slot: Slot) -> u32 {
         self.stamps.map_or(0, |stamps| stamps.get(slot))
     }

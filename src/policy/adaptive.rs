@@ -33,7 +33,7 @@
 //! | `insert`, `remove`, `relocate`, `update` | O(1) |
 //! | `victim` | O(1): at most [`WORK`](super::lazy::WORK) list moves, and two counters looked at for the models |
 //! | a sampled key, one of 8 or fewer | as much again in each model |
-//! | memory | 12 bytes an entry: links and mark; 3 to 6 for the sketch; at most about 50 KiB a segment for the models |
+//! | memory | 9 bytes an entry: links and mark; 3 to 6 for the sketch; at most about 50 KiB a segment for the models |
 //!
 //! No call of the policy hears of hits, so their number is not known: exact counts of hits in the window and in main, as other
 //! caches adapt by, would cost readers a shared write. What the models see of hits comes late and thinned out. Fed with every request
@@ -91,7 +91,7 @@ const START: u64 = 16;
 /// W-TinyLFU that finds out how it is best run, by small models of itself. The right choice where nothing speaks for another.
 ///
 /// A hit costs readers a counter, stored if it is below three: hits from many threads do not contend. Making room costs O(1), an
-/// entry about 16 bytes. It keeps what is popular through scans and loops, and what is recent where that is what counts; it finds out
+/// entry about 14 bytes. It keeps what is popular through scans and loops, and what is recent where that is what counts; it finds out
 /// which in some ten times as many requests as there are entries, again and again.
 ///
 /// Where chance decides, its draws are those of a seed: [`new`](Self::new) has another for each policy, so that nobody can
@@ -152,9 +152,10 @@ impl Adaptive {
     }
 
     /// A key was asked for: if it is sampled, the models hear of it.
-    fn ask(&mut self, code: u32, weight: u64) {
-        if let Some(models) = self.models.as_mut().filter(|models| models.samples(code)) {
-            models.ask(code, weight, &mut self.sketch);
+    fn ask(&mut self, hash: u64, weight: u64) {
+        let sampled = |models: &&mut Box<Models>| models.samples(code_of(hash));
+        if let Some(models) = self.models.as_mut().filter(sampled) {
+            models.ask(hash, weight, &mut self.sketch);
             self.lazy.manner = models.best();
         }
     }
@@ -169,7 +170,7 @@ impl Adaptive {
             let Some(slot) = next else { return };
             let mut popularity = Popularity { sketch: &mut self.sketch, feeds: true };
             if self.lazy.poll(slot, hits, &mut popularity) {
-                self.ask(self.lazy.regions.code(slot), self.lazy.regions.weight_of(slot));
+                self.ask(hits.hash(slot), self.lazy.regions.weight_of(slot));
             }
         }
     }
@@ -192,8 +193,8 @@ impl EvictionPolicy for Adaptive {
     }
 
     fn insert(&mut self, slot: Slot, meta: &Meta) {
-        let code = code_of(meta);
-        self.lazy.insert(slot, code, meta.weight);
+        let code = code_of(meta.hash);
+        self.lazy.insert(slot, meta.weight);
         if self.models.is_none() {
             if self.lazy.regions.total_weight() <= self.lazy.share / START {
                 self.lazy.count_later(slot);
@@ -202,31 +203,30 @@ impl EvictionPolicy for Adaptive {
             self.fit(self.len() * START as usize);
         }
         self.sketch.add(code, 1);
-        self.ask(code, meta.weight);
+        self.ask(meta.hash, meta.weight);
         if let Some(models) = self.models.as_mut().filter(|models| models.samples(code)) {
             models.settle(code, slot);
+            self.lazy.mark(slot);
         }
     }
 
     fn update(&mut self, slot: Slot, meta: &Meta) {
         self.lazy.update(slot, meta.weight);
-        self.ask(self.lazy.regions.code(slot), meta.weight);
+        self.ask(meta.hash, meta.weight);
     }
 
     fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
         self.lazy.relocate(from, to, meta.weight);
-        let code = self.lazy.regions.code(to);
-        if let Some(models) = self.models.as_mut().filter(|models| models.samples(code)) {
-            models.settle(code, to);
+        if let Some(models) = self.models.as_mut().filter(|_| self.lazy.is_marked(to)) {
+            models.moved(from, to);
         }
     }
 
     fn remove(&mut self, slot: Slot, cause: Cause) {
-        let code = self.lazy.regions.code(slot);
-        self.lazy.remove(slot);
-        if let Some(models) = self.models.as_mut().filter(|models| models.samples(code)) {
-            models.left(code, slot, matches!(cause, Cause::Evicted | Cause::Replaced));
+        if let Some(models) = self.models.as_mut().filter(|_| self.lazy.is_marked(slot)) {
+            models.left(slot, matches!(cause, Cause::Evicted | Cause::Replaced));
         }
+        self.lazy.remove(slot);
     }
 
     fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {

@@ -2,6 +2,7 @@
 //! or a word of the policy's own making.
 
 use super::Slot;
+use crate::engine::code::Code;
 use crate::engine::column::Column;
 use std::fmt;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub struct Use {
 ///
 /// let mut hits = HitCounters::stamped(Touch::new(last_used));
 /// let slot = Slot::new(0);
-/// hits.publish(slot);
+/// hits.publish(slot, 0);
 /// hits.advance(std::time::Duration::from_secs(5));
 /// assert_eq!((hits.stamp(slot), hits.now()), (0, 5_000_000_000));
 /// hits.record(slot);
@@ -69,6 +70,7 @@ impl Eq for Touch {}
 /// [`Hears::Stamp`](super::Hears::Stamp) asks for.
 ///
 /// The engine counts; a policy reads and lowers. The counts are kept with the entries, or, if made by [`new`](Self::new), here.
+/// They come with what the cache keeps of each key's [hash](Self::hash) anyway.
 ///
 /// ```
 /// use cachette::policy::{HitCounters, Slot};
@@ -85,6 +87,8 @@ impl Eq for Touch {}
 pub struct HitCounters<'a> {
     kept: Kept<'a>,
     max: u8,
+    /// Of the hashes, unless they are kept elsewhere.
+    codes: Column<Code>,
 }
 
 /// Where the counts are.
@@ -116,6 +120,12 @@ pub(crate) trait Counts: Sync {
     fn get(&self, slot: Slot) -> u8;
     fn set(&self, slot: Slot, count: u8);
 
+    /// What is known of the hash of the entry's key.
+    fn hash(&self, slot: Slot) -> u64 {
+        let _ = slot;
+        0
+    }
+
     /// The entry's word, if there are words.
     fn stamp(&self, slot: Slot) -> u32 {
         let _ = slot;
@@ -132,19 +142,19 @@ impl<'a> HitCounters<'a> {
     /// Counters of their own, that stop at `max`. For tests of a policy.
     #[must_use]
     pub const fn new(max: u8) -> Self {
-        Self { kept: Kept::Here(Column::new()), max }
+        Self { kept: Kept::Here(Column::new()), max, codes: Column::new() }
     }
 
     /// Words of their own, which `touch` makes, on a clock that stands at zero. For tests of a policy: see [`Touch`].
     #[must_use]
     pub const fn stamped(touch: Touch) -> Self {
         let stamps = Stamps { touch, words: Column::new(), now: 0, random: 1 };
-        Self { kept: Kept::Stamps(stamps), max: 0 }
+        Self { kept: Kept::Stamps(stamps), max: 0, codes: Column::new() }
     }
 
     /// The counters kept in `counts`, that stop at `max`.
     pub(crate) fn view(counts: &'a dyn Counts, max: u8) -> Self {
-        Self { kept: Kept::Elsewhere(counts), max }
+        Self { kept: Kept::Elsewhere(counts), max, codes: Column::new() }
     }
 
     /// Counts one hit. O(1).
@@ -158,9 +168,10 @@ impl<'a> HitCounters<'a> {
         }
     }
 
-    /// Another entry is in this slot: no hit is counted, and its word is new. For tests of a policy: the engine does so before it
-    /// inserts an entry. O(1).
-    pub fn publish(&mut self, slot: Slot) {
+    /// Another entry is in this slot, whose key has this hash: no hit is counted, and its word is new. For tests of a policy: the
+    /// engine does so before it inserts an entry. O(1).
+    pub fn publish(&mut self, slot: Slot, hash: u64) {
+        self.know(slot, Code::new(hash));
         if let Kept::Stamps(stamps) = &mut self.kept {
             stamps.touch(slot, None);
         }
@@ -171,6 +182,7 @@ impl<'a> HitCounters<'a> {
     /// O(1).
     pub fn relocate(&mut self, from: Slot, to: Slot) {
         let (count, word) = (self.get(from), self.stamp(from));
+        self.know(to, Code::new(self.hash(from)));
         if let Kept::Stamps(stamps) = &mut self.kept {
             stamps.words.reach(to.index(), 0);
             stamps.words[to] = word;
@@ -193,6 +205,29 @@ impl<'a> HitCounters<'a> {
             Kept::Here(counts) => counts.get(slot.index()).copied().unwrap_or(0),
             Kept::Stamps(_) => 0,
             Kept::Elsewhere(counts) => counts.get(slot),
+        }
+    }
+
+    fn know(&mut self, slot: Slot, code: Code) {
+        self.codes.reach(slot.index(), Code::new(0));
+        self.codes[slot] = code;
+    }
+
+    /// What the cache keeps of the hash of the entry's key, so that a policy need not: bits 17 to 47 as they were in its
+    /// [`Meta`](super::Meta); the others are 0. O(1).
+    ///
+    /// ```
+    /// use cachette::policy::{HitCounters, Slot};
+    ///
+    /// let mut hits = HitCounters::new(3);
+    /// hits.publish(Slot::new(0), u64::MAX);
+    /// assert_eq!(hits.hash(Slot::new(0)), 0xffff_fffe_0000);
+    /// ```
+    #[must_use]
+    pub fn hash(&self, slot: Slot) -> u64 {
+        match &self.kept {
+            Kept::Elsewhere(counts) => counts.hash(slot),
+            _ => self.codes.get(slot.index()).map_or(0, |code| code.to_hash()),
         }
     }
 
@@ -265,6 +300,7 @@ mod tests {
         hits.set(a, 0);
         assert_eq!(bytes.get(a), 0);
         assert_eq!((hits.stamp(b), hits.now()), (0, 0), "there are no words");
+        assert_eq!((hits.hash(a), HitCounters::new(3).hash(a)), (0, 0), "nothing is known");
     }
 
     #[test]
@@ -279,8 +315,10 @@ mod tests {
         hits.record(a);
         hits.relocate(a, b);
         assert_eq!((hits.get(a), hits.get(b)), (0, 1));
-        hits.publish(b);
+        hits.publish(b, 5 << 17);
         assert_eq!((hits.get(b), hits.stamp(b), hits.now()), (0, 0, 0));
+        hits.relocate(b, a);
+        assert_eq!(hits.hash(a), 5 << 17);
     }
 
     #[test]
@@ -292,7 +330,7 @@ mod tests {
         };
         let [a, b] = [0, 1].map(Slot::new);
         let mut hits = HitCounters::stamped(Touch::new(touch));
-        hits.publish(a);
+        hits.publish(a, 0);
         let first = hits.stamp(a);
         assert_eq!(first >> 8, 7);
         hits.record(a);

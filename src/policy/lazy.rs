@@ -26,7 +26,7 @@
 //! 1. What was decided is an entry, until it is removed or used by a write.
 //! 2. A call moves at most [`WORK`] entries, and one more where it decides.
 
-use super::regions::{Region, Regions};
+use super::regions::{Region, Regions, code_of};
 use super::sketch::Sketch;
 use super::{HitCounters, Slot};
 use crate::hash::mix;
@@ -48,6 +48,9 @@ const JITTER: (u8, u64) = (6, 128);
 const WARM: u8 = 0b1_0000;
 const UNCOUNTED: u8 = 0b1000;
 const SURVIVED: u8 = 0b0111;
+
+/// A note that is the owner's, which no move touches.
+const MARKED: u8 = 0b10_0000;
 
 /// A way to run the cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,8 +90,8 @@ impl Lazy {
     }
 
     /// A newcomer. While there is room in main, what the window has too much goes there unasked.
-    pub(crate) fn insert(&mut self, slot: Slot, code: u32, weight: u64) {
-        self.regions.insert(slot, code, weight);
+    pub(crate) fn insert(&mut self, slot: Slot, weight: u64) {
+        self.regions.insert(slot, weight);
         let window = self.window_of(self.share);
         for _ in 0..2 {
             let oldest =
@@ -122,7 +125,20 @@ impl Lazy {
 
     /// The entry is not in the sketch yet: it is to be counted when it is looked at.
     pub(crate) fn count_later(&mut self, slot: Slot) {
-        self.regions.set_note(slot, UNCOUNTED);
+        self.note(slot, UNCOUNTED);
+    }
+
+    /// Marks an entry for whoever owns this. It stays so for as long as it is here.
+    pub(crate) fn mark(&mut self, slot: Slot) {
+        self.note(slot, MARKED);
+    }
+
+    pub(crate) fn is_marked(&self, slot: Slot) -> bool {
+        self.regions.note(slot) & MARKED != 0
+    }
+
+    fn note(&mut self, slot: Slot, more: u8) {
+        self.regions.set_note(slot, self.regions.note(slot) | more);
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) {
@@ -134,7 +150,8 @@ impl Lazy {
     pub(crate) fn update(&mut self, slot: Slot, weight: u64) {
         self.forget_decision(slot);
         self.regions.reweigh(slot, weight);
-        self.regions.set_note(slot, self.regions.note(slot) & UNCOUNTED | WARM);
+        let rest = self.regions.note(slot) & (UNCOUNTED | MARKED);
+        self.regions.set_note(slot, rest | WARM);
     }
 
     /// The entry was used, and moves at once: for who hears of each hit.
@@ -178,7 +195,8 @@ impl Lazy {
     ) -> bool {
         let hit = self.take_hits(slot, hits, popularity);
         if hit {
-            self.regions.set_note(slot, WARM);
+            let rest = self.regions.note(slot) & MARKED;
+            self.regions.set_note(slot, rest | WARM);
         }
         hit
     }
@@ -196,7 +214,7 @@ impl Lazy {
         }
         let uses = count + u8::from(self.regions.note(slot) & UNCOUNTED != 0);
         if uses > 0 && popularity.feeds {
-            popularity.sketch.add(self.regions.code(slot), uses);
+            popularity.sketch.add(code_of(hits.hash(slot)), uses);
         }
         count > 0
     }
@@ -211,9 +229,9 @@ impl Lazy {
         let hit = self.take_hits(slot, hits, popularity);
         let note = self.regions.note(slot);
         let warm = hit || note & WARM != 0;
-        let survived = if warm { 0 } else { note & SURVIVED };
-        if note != survived {
-            self.regions.set_note(slot, survived);
+        let cooled = note & if warm { MARKED } else { MARKED | SURVIVED };
+        if note != cooled {
+            self.regions.set_note(slot, cooled);
         }
         warm
     }
@@ -231,7 +249,7 @@ impl Lazy {
             let victim = self.of_main(hits, popularity, &mut work);
             self.decided = match (candidate, victim) {
                 (Some(candidate), Some(victim)) => {
-                    Some(self.duel(candidate, victim, popularity.sketch))
+                    Some(self.duel(candidate, victim, hits, popularity.sketch))
                 }
                 (candidate, victim) => {
                     victim.or(candidate).or_else(|| self.regions.back(Region::Window))
@@ -304,8 +322,14 @@ impl Lazy {
     }
 
     /// Who of the two leaves. The other goes on in probation.
-    fn duel(&mut self, candidate: Slot, victim: Slot, sketch: &Sketch) -> Slot {
-        let of = |slot| sketch.estimate(self.regions.code(slot));
+    fn duel(
+        &mut self,
+        candidate: Slot,
+        victim: Slot,
+        hits: &HitCounters<'_>,
+        sketch: &Sketch,
+    ) -> Slot {
+        let of = |slot| sketch.estimate(code_of(hits.hash(slot)));
         let survived = self.regions.note(victim) & SURVIVED;
         let (stronger, weaker) = (of(candidate), of(victim).saturating_sub(survived));
         if stronger > weaker || stronger >= JITTER.0 && self.draw() {
@@ -599,12 +623,13 @@ mod tests {
             self.free.push(slot);
         }
 
-        fn insert(&mut self, code: u32, weight: u64) {
+        fn insert(&mut self, hash: u64, weight: u64) {
             let slot = self.vacant();
             self.entries.push((slot, weight));
-            self.hits.iter_mut().for_each(|hits| hits.set(slot, 0));
+            self.hits.iter_mut().for_each(|hits| hits.publish(slot, hash));
+            let code = code_of(hash);
             self.sketches.iter_mut().for_each(|sketch| sketch.add(code, 1));
-            self.fast.insert(slot, code, weight);
+            self.fast.insert(slot, weight);
             self.slow.insert(Row { slot, code, weight, warm: false, survived: 0 });
         }
 
@@ -621,10 +646,7 @@ mod tests {
                     drop(rows);
                     self.slow.decided =
                         self.slow.decided.map(|it| if it == slot { to } else { it });
-                    for hits in &mut self.hits {
-                        hits.set(to, hits.get(slot));
-                        hits.set(slot, 0);
-                    }
+                    self.hits.iter_mut().for_each(|hits| hits.relocate(slot, to));
                     self.entries[at] = (to, weight);
                     self.free.push(slot);
                 }
@@ -681,12 +703,12 @@ mod tests {
             let pick = random(pair.entries.len().max(1));
             match random(100) {
                 0..40 => {
-                    let code = (0..2).map(|_| random(300) as u32).min().unwrap_or(0);
+                    let hash = (0..2).map(|_| random(300) as u64).min().unwrap_or(0) << 17;
                     let weight = random(most) as u64 + 1;
                     while pair.fast.regions.total_weight() + weight > pair.slow.share {
                         pair.evict(weight);
                     }
-                    pair.insert(code, weight);
+                    pair.insert(hash, weight);
                 }
                 40..42 => pair.evict(1),
                 42..52 if !pair.entries.is_empty() => {
@@ -740,7 +762,7 @@ mod tests {
         for window in [1, 50] {
             let mut lazy = Lazy::new(Manner { window, yields: true }, None);
             lazy.share = 1_000;
-            (0..1_000).for_each(|index| lazy.insert(Slot::new(index), index as u32, 1));
+            (0..1_000).for_each(|index| lazy.insert(Slot::new(index), 1));
             let readers = Relentless(AtomicU64::new(0));
             let mut sketch = Sketch::new(1_000);
             let mut popularity = Popularity { sketch: &mut sketch, feeds: true };
@@ -759,9 +781,9 @@ mod tests {
             lazy.share = 100;
             let mut sketch = Sketch::new(100);
             for index in 0..100 {
-                lazy.insert(Slot::new(index), 7, 1);
+                lazy.insert(Slot::new(index), 1);
             }
-            sketch.add(7, uses);
+            sketch.add(code_of(0), uses);
             let mut hits = HitCounters::new(3);
             let mut of_main = 0;
             for _ in 0..10_000 {
@@ -770,7 +792,7 @@ mod tests {
                 let victim = lazy.victim(1, &mut hits, &mut popularity).unwrap();
                 of_main += u32::from(victim != newest);
                 lazy.remove(victim);
-                lazy.insert(victim, 7, 1);
+                lazy.insert(victim, 1);
             }
             of_main
         };
@@ -786,14 +808,43 @@ mod tests {
         let mut lazy = Lazy::new(CALM, None);
         lazy.share = 10;
         let (a, b) = (Slot::new(0), Slot::new(1));
-        lazy.insert(a, 5, 1);
-        lazy.count_later(a);
-        lazy.insert(b, 6, 1);
         let (mut sketch, mut hits) = (Sketch::new(10), HitCounters::new(3));
+        let codes = [(a, 5 << 17), (b, 6 << 17)].map(|(slot, hash)| {
+            hits.publish(slot, hash);
+            lazy.insert(slot, 1);
+            code_of(hash)
+        });
+        lazy.count_later(a);
         let mut popularity = Popularity { sketch: &mut sketch, feeds: true };
         hits.record(a);
         assert_eq!(lazy.victim(1, &mut hits, &mut popularity), Some(b));
-        assert_eq!((sketch.estimate(5), sketch.estimate(6)), (2, 0), "its coming and its hit");
+        assert_eq!(codes.map(|code| sketch.estimate(code)), [2, 0], "its coming and its hit");
+    }
+
+    #[test]
+    fn a_mark_stays_through_every_move() {
+        let mut lazy = Lazy::new(CALM, None);
+        lazy.share = 10;
+        let slots = [0, 1, 2].map(Slot::new);
+        slots.iter().for_each(|&slot| lazy.insert(slot, 1));
+        lazy.mark(slots[0]);
+        let (mut sketch, mut hits) = (Sketch::new(10), HitCounters::new(3));
+        let mut popularity = Popularity { sketch: &mut sketch, feeds: true };
+        hits.record(slots[0]);
+        assert!(lazy.poll(slots[0], &mut hits, &mut popularity));
+        for _ in 0..3 {
+            lazy.update(slots[0], 1);
+            let victim = lazy.victim(1, &mut hits, &mut popularity);
+            assert_ne!(victim, Some(slots[0]), "it was used");
+            lazy.forget_decision(slots[1]);
+            lazy.forget_decision(slots[2]);
+            assert!(lazy.is_marked(slots[0]) && !lazy.is_marked(slots[1]));
+        }
+        lazy.relocate(slots[0], Slot::new(5), 1);
+        assert!(lazy.is_marked(Slot::new(5)));
+        lazy.remove(Slot::new(5));
+        lazy.insert(Slot::new(5), 1);
+        assert!(!lazy.is_marked(Slot::new(5)), "another entry");
     }
 
     #[test]
@@ -807,7 +858,7 @@ mod tests {
     #[test]
     fn damage_is_seen() {
         let mut lazy = Lazy::new(CALM, None);
-        lazy.insert(Slot::new(0), 0, 1);
+        lazy.insert(Slot::new(0), 1);
         lazy.assert_valid();
         lazy.decided = Some(Slot::new(3));
         let checked = catch_unwind(AssertUnwindSafe(|| lazy.assert_valid()));

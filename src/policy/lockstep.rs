@@ -234,7 +234,7 @@ pub(super) fn replay_marked<P: EvictionPolicy>(
         match verb {
             "capacity" => segment.policy.resize(letters.trim().parse().unwrap()),
             "insert" => {
-                segment.hits.publish(slot);
+                segment.hits.publish(slot, meta(slot).hash);
                 segment.policy.insert(slot, &meta(slot));
             }
             "update" => {

@@ -10,9 +10,9 @@
 //!                                                                              [ protected ]
 //! ```
 //!
-//! A *mark* is what is kept of an entry beside its links: 25 bits of its key's hash, to ask a [sketch](super::sketch) for it; its
-//! region; and five bits for the policy. 25 bits are enough: among a million entries one in thirty-five shares its code with another,
-//! and is taken for as popular as both are together.
+//! A *mark* is what is kept of an entry beside its links, in a byte: its region, and six bits for the policy. Its key's code, 25
+//! bits of the hash to ask a [sketch](super::sketch) by, is made of what the cache keeps of the hash anyway. 25 bits are enough:
+//! among a million entries one in thirty-five shares its code with another, and is taken for as popular as both are together.
 //!
 //! **Invariants**
 //!
@@ -22,10 +22,10 @@
 //! | operation | cost |
 //! |---|---|
 //! | all but the walks | O(1) |
-//! | memory | 12 bytes an entry: two links and a mark; 8 more once an entry of another weight than 1 has come |
+//! | memory | 9 bytes an entry: two links and a mark; 8 more once an entry of another weight than 1 has come |
 
+use super::Slot;
 use super::list::{Links, List};
-use super::{Meta, Slot};
 use crate::engine::column::Column;
 use crate::hash::mix;
 
@@ -41,24 +41,15 @@ impl Region {
     pub(crate) const ALL: [Self; 3] = [Self::Window, Self::Probation, Self::Protected];
 }
 
-/// What is kept of an entry, in a word: code, note, region.
+/// What is kept of an entry: note, region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark(u32);
+struct Mark(u8);
 
 impl Mark {
-    const REGION: u32 = 0b11;
-    const NOTE: u32 = 0b1_1111 << 2;
-
-    const fn new(code: u32) -> Self {
-        Self(code << 7)
-    }
-
-    const fn code(self) -> u32 {
-        self.0 >> 7
-    }
+    const REGION: u8 = 0b11;
 
     const fn note(self) -> u8 {
-        ((self.0 & Self::NOTE) >> 2) as u8
+        self.0 >> 2
     }
 
     const fn region(self) -> Region {
@@ -70,18 +61,18 @@ impl Mark {
     }
 
     const fn with_note(self, note: u8) -> Self {
-        Self(self.0 & !Self::NOTE | (note as u32) << 2 & Self::NOTE)
+        Self(self.0 & Self::REGION | note << 2)
     }
 
     const fn with_region(self, region: Region) -> Self {
-        Self(self.0 & !Self::REGION | region as u32)
+        Self(self.0 & !Self::REGION | region as u8)
     }
 }
 
-/// The bits of a key's hash that a policy with a sketch goes by. A policy that is mended is told only the middle of a hash, so
-/// they are taken from there.
-pub(crate) fn code_of(meta: &Meta) -> u32 {
-    (mix(meta.hash >> 17 & 0x7fff_ffff) >> 39) as u32
+/// The bits of a key's hash that a policy with a sketch goes by. They are taken from its middle, which is all that is kept of it.
+#[inline]
+pub(crate) fn code_of(hash: u64) -> u32 {
+    (mix(hash >> 17 & 0x7fff_ffff) >> 39) as u32
 }
 
 /// Three lists over the slots of one segment.
@@ -127,15 +118,11 @@ impl Regions {
         self.lists[region as usize].back()
     }
 
-    pub(crate) fn code(&self, slot: Slot) -> u32 {
-        self.marks[slot].code()
-    }
-
     pub(crate) fn region(&self, slot: Slot) -> Region {
         self.marks[slot].region()
     }
 
-    /// Five bits of the policy's, 0 at first.
+    /// Six bits of the policy's, 0 at first.
     pub(crate) fn note(&self, slot: Slot) -> u8 {
         self.marks[slot].note()
     }
@@ -151,9 +138,9 @@ impl Regions {
     }
 
     /// A newcomer, to the window's front.
-    pub(crate) fn insert(&mut self, slot: Slot, code: u32, weight: u64) {
-        self.marks.reach(slot.index(), Mark::new(0));
-        self.marks[slot] = Mark::new(code);
+    pub(crate) fn insert(&mut self, slot: Slot, weight: u64) {
+        self.marks.reach(slot.index(), Mark(0));
+        self.marks[slot] = Mark(0);
         self.weigh(slot, weight);
         self.enter(slot, Region::Window);
     }
@@ -241,22 +228,22 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_mark_keeps_its_three_parts_apart() {
-        let full = Mark::new((1 << 25) - 1);
-        assert_eq!((full.code(), full.note(), full.region()), ((1 << 25) - 1, 0, Region::Window));
+    fn a_mark_keeps_its_two_parts_apart() {
+        assert_eq!((Mark(0).note(), Mark(0).region()), (0, Region::Window));
         for region in Region::ALL {
-            for note in [0, 1, 31] {
-                let mark = full.with_note(21).with_region(region).with_note(note);
-                assert_eq!((mark.code(), mark.note(), mark.region()), (full.code(), note, region));
-                let mark = Mark::new(0).with_note(note).with_region(region);
-                assert_eq!((mark.code(), mark.note(), mark.region()), (0, note, region));
+            for note in [0, 1, 63] {
+                let mark = Mark(0).with_note(21).with_region(region).with_note(note);
+                assert_eq!((mark.note(), mark.region()), (note, region));
+                let mark =
+                    Mark(0).with_region(Region::Protected).with_note(note).with_region(region);
+                assert_eq!((mark.note(), mark.region()), (note, region));
             }
         }
     }
 
     #[test]
     fn a_code_is_of_the_middle_of_a_hash() {
-        let of = |hash| code_of(&Meta::new(hash, 1, 0));
+        let of = code_of;
         assert_eq!(of(0x1234 << 17), of(0xabcd << 48 | 0x1234 << 17 | 77));
         assert_ne!(of(0x1234 << 17), of(0x1235 << 17));
         assert!(of(u64::MAX) < 1 << 25);
@@ -266,18 +253,18 @@ pub(super) mod tests {
     fn weights_follow_the_entries() {
         let mut regions = Regions::new();
         let [a, b, c] = [0, 1, 200].map(Slot::new);
-        regions.insert(a, 1, 1);
+        regions.insert(a, 1);
         assert!(regions.heavy.is_none(), "nothing is kept where all weigh 1");
-        regions.insert(b, 2, 5);
+        regions.insert(b, 5);
         regions.move_to(a, Region::Protected);
         regions.replace(a, c, 7);
         regions.reweigh(b, 4);
         assert_eq!(Region::ALL.map(|region| regions.weight(region)), [4, 0, 7]);
         assert_eq!((regions.total_weight(), regions.main_weight(), regions.len()), (11, 7, 2));
-        assert_eq!((regions.code(c), regions.weight_of(c)), (1, 7));
+        assert_eq!((regions.region(c), regions.weight_of(c)), (Region::Protected, 7));
         regions.assert_valid();
         regions.remove(c);
-        regions.insert(a, 3, 1);
+        regions.insert(a, 1);
         assert_eq!((regions.total_weight(), regions.weight_of(a)), (5, 1), "a slot used again");
     }
 
@@ -285,7 +272,7 @@ pub(super) mod tests {
     fn damage_is_seen() {
         let complaint = |damage: fn(&mut Regions)| {
             let mut regions = Regions::new();
-            (0..3).for_each(|index| regions.insert(Slot::new(index), 0, 1));
+            (0..3).for_each(|index| regions.insert(Slot::new(index), 1));
             regions.assert_valid();
             damage(&mut regions);
             let checked = catch_unwind(AssertUnwindSafe(|| regions.assert_valid()));
@@ -293,8 +280,7 @@ pub(super) mod tests {
             let text = panic.downcast_ref::<String>().cloned();
             text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap()
         };
-        let mark =
-            complaint(|it| it.marks[Slot::new(1)] = Mark::new(0).with_region(Region::Protected));
+        let mark = complaint(|it| it.marks[Slot::new(1)] = Mark(0).with_region(Region::Protected));
         assert!(mark.contains("1: a mark names the region"), "{mark}");
         let weight = complaint(|it| it.weights[0] = 4);
         assert!(weight.contains("2: a region's weight"), "{weight}");

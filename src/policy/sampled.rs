@@ -264,7 +264,7 @@ mod tests {
         let mut hits = HitCounters::stamped(Touch::new(|it: Use| it.now as u32));
         let mut sampled = Sampled::seeded(7);
         for index in 0..80 {
-            hits.publish(Slot::new(index));
+            hits.publish(Slot::new(index), 0);
             sampled.insert(Slot::new(index), &CALM);
             hits.advance(std::time::Duration::from_nanos(1));
         }

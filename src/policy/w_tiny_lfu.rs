@@ -60,6 +60,7 @@ use super::lazy::{Lazy, Manner, Popularity};
 use super::regions::code_of;
 use super::sketch::Sketch;
 use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use crate::engine::column::Column;
 use crate::observe::Cause;
 use std::fmt;
 
@@ -93,6 +94,8 @@ const AT_FIRST: u64 = 1 << 20;
 pub struct WTinyLfu {
     rules: Lazy,
     sketch: Sketch,
+    /// Of the entries' hashes: who tells of a hit does not tell of these.
+    codes: Column<u32>,
 }
 
 impl WTinyLfu {
@@ -114,7 +117,12 @@ impl WTinyLfu {
     #[must_use]
     pub fn with_window(percent: u8) -> Self {
         let manner = Manner { window: u64::from(percent.min(100)), yields: false };
-        Self { rules: Lazy::new(manner, Some(0)), sketch: Sketch::new(0) }
+        Self { rules: Lazy::new(manner, Some(0)), sketch: Sketch::new(0), codes: Column::new() }
+    }
+
+    fn know(&mut self, slot: Slot, meta: &Meta) {
+        self.codes.reach(slot.index(), 0);
+        self.codes[slot] = code_of(meta.hash);
     }
 
     /// Makes the sketch, or a larger one.
@@ -142,9 +150,9 @@ impl EvictionPolicy for WTinyLfu {
         if self.sketch.entries() == 0 || self.len() > self.sketch.entries() {
             self.fit(meta.weight);
         }
-        let code = code_of(meta);
-        self.sketch.add(code, 1);
-        self.rules.insert(slot, code, meta.weight);
+        self.sketch.add(code_of(meta.hash), 1);
+        self.know(slot, meta);
+        self.rules.insert(slot, meta.weight);
     }
 
     fn update(&mut self, slot: Slot, meta: &Meta) {
@@ -153,11 +161,12 @@ impl EvictionPolicy for WTinyLfu {
     }
 
     fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
+        self.know(to, meta);
         self.rules.relocate(from, to, meta.weight);
     }
 
     fn hit(&mut self, slot: Slot) {
-        self.sketch.add(self.rules.regions.code(slot), 1);
+        self.sketch.add(self.codes[slot], 1);
         self.rules.used(slot);
     }
 
@@ -165,12 +174,11 @@ impl EvictionPolicy for WTinyLfu {
         self.rules.remove(slot);
     }
 
-    fn victim(&mut self, newcomer: Option<&Meta>, _: &mut HitCounters<'_>) -> Victim {
-        // Hits were told one by one: there are none to count.
-        let mut none = HitCounters::new(0);
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
+        // Hits were told one by one: none are counted.
         let mut popularity = Popularity { sketch: &mut self.sketch, feeds: false };
         let coming = newcomer.map_or(1, |meta| meta.weight);
-        self.rules.victim(coming, &mut none, &mut popularity).map_or(Victim::None, Victim::Entry)
+        self.rules.victim(coming, hits, &mut popularity).map_or(Victim::None, Victim::Entry)
     }
 
     fn len(&self) -> usize {
@@ -225,14 +233,14 @@ mod tests {
         let mut segment = Segment::new(WTinyLfu::new());
         let metas = [1_u64, 2].map(|key| Meta::new(key << 20, 1, u64::MAX));
         let slots = metas.map(|meta| segment.insert(&meta));
-        let codes = metas.map(|meta| code_of(&meta));
+        let codes = metas.map(|meta| code_of(meta.hash));
         segment.hit(slots[0]);
         segment.update(slots[0], &metas[0]);
         let estimates = codes.map(|code| segment.policy.sketch.estimate(code));
         assert_eq!(estimates, [3, 1], "insertion, hit and update are uses");
         assert_eq!(segment.policy.rules.regions.region(slots[0]), Region::Protected);
         let to = segment.relocate(slots[0], &metas[0]);
-        assert_eq!(segment.policy.rules.regions.code(to), codes[0], "another slot, the same key");
+        assert_eq!(segment.policy.codes[to], codes[0], "another slot, the same key");
     }
 
     #[test]
@@ -278,7 +286,7 @@ mod tests {
     #[test]
     fn damage_is_seen() {
         let twice = complaint(WTinyLfu::new(), |it| {
-            it.rules.regions.insert(Slot::new(2), 0, 1);
+            it.rules.regions.insert(Slot::new(2), 1);
         });
         assert!(twice.contains("the same order") || twice.contains("2: a region"), "{twice}");
     }

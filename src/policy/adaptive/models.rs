@@ -34,6 +34,7 @@
 
 use crate::engine::column::Column;
 use crate::policy::lazy::{Lazy, Manner, Popularity};
+use crate::policy::regions::code_of;
 use crate::policy::sketch::Sketch;
 use crate::policy::{HitCounters, Slot};
 use std::collections::HashMap;
@@ -58,6 +59,11 @@ const ZEROS: u32 = 3;
 /// Residents are looked at in every call while one key in 2^(`ZEROS` + `SLACK`) or more is sampled, in every other where half
 /// as many are, and so on: so a hit is heard of after the same part of the cache has changed.
 const SLACK: u32 = 2;
+
+/// The hasher of both maps. It needs no seed of its own: nobody can choose codes, which are of the cache's hashes, nor slots.
+fn seeded() -> ahash::RandomState {
+    ahash::RandomState::with_seeds(1, 2, 3, 4)
+}
 
 /// Evictions that one entry is worth to a model. Needed only where weights differ much.
 const EVICTIONS: usize = 8;
@@ -95,6 +101,8 @@ pub(super) struct Models {
     nodes: Column<Node>,
     free: Vec<Slot>,
     places: HashMap<u32, Slot, ahash::RandomState>,
+    /// The codes of the residents that are sampled.
+    residents: HashMap<Slot, u32, ahash::RandomState>,
     models: [Model; MANNERS.len()],
     /// What each model may weigh.
     share: u64,
@@ -120,7 +128,8 @@ impl Models {
             zeros: over.clamp(ZEROS, 25),
             nodes: Column::new(),
             free: Vec::new(),
-            places: HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4)),
+            places: HashMap::with_hasher(seeded()),
+            residents: HashMap::with_hasher(seeded()),
             models: MANNERS.map(model),
             share: 1,
             best: MANNERS.iter().position(|&it| it == manner).unwrap_or(0),
@@ -145,8 +154,8 @@ impl Models {
     }
 
     /// A sampled key was asked for.
-    pub(super) fn ask(&mut self, code: u32, weight: u64, sketch: &mut Sketch) {
-        let place = self.node(code);
+    pub(super) fn ask(&mut self, hash: u64, weight: u64, sketch: &mut Sketch) {
+        let place = self.node(code_of(hash));
         let mut popularity = Popularity { sketch, feeds: false };
         for at in 0..MANNERS.len() {
             if self.nodes[place].models & 1 << at != 0 {
@@ -155,8 +164,8 @@ impl Models {
             } else if self.make_room(at, weight, &mut popularity) {
                 let model = &mut self.models[at];
                 model.lazy.share = self.share;
-                model.hits.set(place, 0);
-                model.lazy.insert(place, code, weight);
+                model.hits.publish(place, hash);
+                model.lazy.insert(place, weight);
                 self.nodes[place].models |= 1 << at;
             }
         }
@@ -220,13 +229,22 @@ impl Models {
 
     /// The entry of a sampled key is in `slot`.
     pub(super) fn settle(&mut self, code: u32, slot: Slot) {
+        self.residents.insert(slot, code);
         let place = self.node(code);
         self.nodes[place].resident = slot;
     }
 
+    /// It is in another slot.
+    pub(super) fn moved(&mut self, from: Slot, to: Slot) {
+        if let Some(code) = self.residents.remove(&from) {
+            self.settle(code, to);
+        }
+    }
+
     /// The entry of a sampled key has left. If it was not evicted, a cache that was run in another manner has lost it too.
-    pub(super) fn left(&mut self, code: u32, slot: Slot, evicted: bool) {
-        let Some(&place) = self.places.get(&code) else { return };
+    pub(super) fn left(&mut self, slot: Slot, evicted: bool) {
+        let code = self.residents.remove(&slot);
+        let Some(&place) = code.and_then(|code| self.places.get(&code)) else { return };
         // Another key with the same code may have come since.
         if self.nodes[place].resident == slot {
             self.nodes[place].resident = Slot::NONE;
@@ -290,9 +308,10 @@ mod tests {
         (models, Sketch::new(entries))
     }
 
-    /// The sampled key of this number.
-    fn code(models: &Models, number: u32) -> u32 {
-        (number + 1) << models.zeros
+    /// So many hashes of keys that are sampled.
+    fn hashes(models: &Models, many: usize) -> Vec<u64> {
+        let all = (0..).map(|number| number << 17);
+        all.filter(|&hash| models.samples(code_of(hash))).take(many).collect()
     }
 
     #[test]
@@ -309,18 +328,18 @@ mod tests {
     #[test]
     fn a_loop_is_best_kept_and_recency_best_followed() {
         let (mut models, mut sketch) = models(800);
-        for number in (0..150).cycle().take(20_000) {
-            let code = code(&models, number);
-            sketch.add(code, 1);
-            models.ask(code, 1, &mut sketch);
+        let hashes = hashes(&models, 20_000);
+        for &hash in hashes[..150].iter().cycle().take(20_000) {
+            sketch.add(code_of(hash), 1);
+            models.ask(hash, 1, &mut sketch);
         }
         assert_eq!(models.best(), MANNERS[0]);
         models.assert_valid();
-        for number in 0..20_000_u32 {
+        for number in 1_060..hashes.len() {
             for back in [0, 60] {
-                let code = code(&models, 1_000 + number.saturating_sub(back));
-                sketch.add(code, 1);
-                models.ask(code, 1, &mut sketch);
+                let hash = hashes[number - back];
+                sketch.add(code_of(hash), 1);
+                models.ask(hash, 1, &mut sketch);
             }
         }
         assert_eq!(models.best(), MANNERS[3]);
@@ -344,32 +363,36 @@ mod tests {
     #[test]
     fn what_was_evicted_stays_a_memory_and_what_was_deleted_does_not() {
         let (mut models, mut sketch) = models(800);
-        let (a, slot) = (code(&models, 1), Slot::new(9));
-        models.ask(a, 1, &mut sketch);
-        models.settle(a, slot);
+        let (hash, [other, was, slot]) = (hashes(&models, 2)[1], [3, 4, 9].map(Slot::new));
+        let code = code_of(hash);
+        models.ask(hash, 1, &mut sketch);
+        models.settle(code, other);
+        models.settle(code, was);
+        models.moved(was, slot);
         assert_eq!(models.next_resident(), Some(slot));
-        models.left(a, Slot::new(3), true);
+        models.left(other, true);
+        models.left(was, true);
         assert_eq!(models.next_resident(), Some(slot), "another entry's slot");
-        models.left(a, slot, true);
+        models.left(slot, true);
         assert_eq!((models.next_resident(), models.places.len()), (None, 1));
         models.assert_valid();
-        models.left(a, slot, false);
+        models.settle(code, slot);
+        models.left(slot, false);
         assert_eq!((models.places.len(), models.free.len()), (0, 1));
         models.assert_valid();
-        models.left(a, slot, false);
-        models.settle(a, slot);
-        models.left(a, slot, true);
+        models.left(slot, false);
+        models.settle(code, slot);
+        models.left(slot, true);
         assert!(models.places.is_empty(), "it was in no model");
     }
 
     #[test]
     fn an_entry_too_heavy_for_a_model_is_in_none() {
         let (mut models, mut sketch) = models(800);
-        for number in 0..100 {
-            models.ask(code(&models, number), 1, &mut sketch);
-        }
-        models.ask(code(&models, 200), 101, &mut sketch);
-        assert!(!models.places.contains_key(&code(&models, 200)));
+        let hashes = hashes(&models, 101);
+        hashes[..100].iter().for_each(|&hash| models.ask(hash, 1, &mut sketch));
+        models.ask(hashes[100], 101, &mut sketch);
+        assert!(!models.places.contains_key(&code_of(hashes[100])));
         let left: Vec<_> = models.models.iter().map(|it| it.lazy.regions.len()).collect();
         assert_eq!(left, [100 - EVICTIONS; 4], "at most so many make room");
         models.assert_valid();
@@ -389,7 +412,7 @@ mod tests {
     fn damage_is_seen() {
         let complaint = |damage: fn(&mut Models)| {
             let (mut models, mut sketch) = models(800);
-            models.ask(code(&models, 1), 1, &mut sketch);
+            models.ask(hashes(&models, 1)[0], 1, &mut sketch);
             models.assert_valid();
             damage(&mut models);
             let checked = catch_unwind(AssertUnwindSafe(|| models.assert_valid()));

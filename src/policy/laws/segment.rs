@@ -77,7 +77,7 @@ impl<P: EvictionPolicy> Segment<P> {
     pub(crate) fn insert(&mut self, meta: &Meta) -> Slot {
         let slot = self.vacant();
         self.note(|| format!("insert({slot:?}, {})", facts(meta)));
-        self.hits.publish(slot);
+        self.hits.publish(slot, meta.hash);
         self.policy.insert(slot, meta);
         self.residents.push((slot, *meta));
         self.last = Some(slot);
