@@ -231,8 +231,9 @@ fn build(
         .weigher(|_, size| *size)
         .segments(setting.segments)
         .seed(setting.seed)
-        // Seeded by hand, so that a run in several segments can be repeated.
-        .hasher(RandomState::with_seed(setting.seed as usize));
+        // Seeded by hand, so that policies with a sketch, and runs in several segments, can be repeated. `with_seed` would not
+        // do: it mixes in what each process draws anew.
+        .hasher(RandomState::with_seeds(setting.seed, 1, 2, 3));
     Ok(((policy.choose)(build, setting.seed).build()?, clock))
 }
 
