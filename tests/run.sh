@@ -203,6 +203,18 @@ replay_smoke() {
     cargo run --release --example replay
 }
 
+# Two runs count the same, whatever is drawn or hashed.
+replay_again() {
+    local run
+    for run in one other; do
+        cargo run --quiet --release --example replay -- --workload regimes --requests 100000 --keys 5000 --policies all \
+            --over-time 4 --csv "$LOGS/replay-$run.csv" >/dev/null
+        # But for the throughput.
+        cut -d, -f1-8,10- "$LOGS/replay-$run.csv" >"$LOGS/replay-$run.hits.csv"
+    done
+    cmp "$LOGS/replay-one.hits.csv" "$LOGS/replay-other.hits.csv"
+}
+
 # The hits on every trace, against those that other programs counted. The two longest are half of all the work: they take
 # part at one capacity, unless there is time.
 replay_exact() {
@@ -222,28 +234,41 @@ exact() { # trace, reference, capacity, capacity if that is empty
         --capacity "${3:-$4}" --check "$SHARED/reference/$2"
 }
 
-# The page that replay writes, as a browser has it once its script has run: the charts are there, and the table is sorted by
+# The pages that replay writes, as a browser has them once their script has run: the charts are there, and the table is sorted by
 # the column that the address names. Through one place a loop hits less than anything else: it comes first by `opt`.
 replay_page() {
     local page=$LOGS/replay.html
     cargo run --quiet --release --example replay -- --workload zipf:0.99,loop --requests 20000 --keys 1000 \
         --policies opt,lru,fifo --curve 5 --html "$page"
-    page_begins "$page" 4 ascending '<td class="name">loop</td><td data-v="1">'
-    page_begins "$page" -2 descending '<td class="name">loop</td><td data-v="1000">'
+    page_begins "$page" 2 4 ascending '<td class="name">loop</td><td data-v="1">'
+    page_begins "$page" 2 -2 descending '<td class="name">loop</td><td data-v="1000">'
+    cargo run --quiet --release --example replay -- --workload regimes --requests 20000 --keys 1000 \
+        --policies opt,lru,lfu,lirs --capacity 50,100 --over-time 16 --html "$page"
+    page_begins "$page" 3 -2 descending '<td class="name">regimes</td><td data-v="100">'
+    # Each of two charts has the phases' names, three lines between them, and a mark for each policy and slice.
+    page_has "$page" 6 '<path class="phase"'
+    page_has "$page" 2 '>zipf, other keys</text>'
+    page_has "$page" $((2 * 4 * 16)) ' in requests '
 }
 
-page_begins() { # page, column to sort by, direction, first row
+page_has() { # page, times, text
+    local times
+    times=$(grep -o "$3" "$LOGS/replay.dom" | wc -l)
+    [ "$times" -eq "$2" ] || { echo "$3 stands $times times in $1, $2 are expected" >&2; return 1; }
+}
+
+page_begins() { # page, charts, column to sort by, direction, first row
     local dom=$LOGS/replay.dom profile
     profile=$(mktemp -d)
     timeout 120 "$(browser)" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --user-data-dir="$profile" \
-        --dump-dom "file://$(realpath "$1")#sort=$2" 2>"$LOGS/browser.log" | tr '\n' ' ' >"$dom" || {
+        --dump-dom "file://$(realpath "$1")#sort=$3" 2>"$LOGS/browser.log" | tr '\n' ' ' >"$dom" || {
         cat "$LOGS/browser.log" >&2
         return 1
     }
     rm -rf "$profile"
-    [ "$(grep -o '<svg ' "$dom" | wc -l)" -eq 2 ] || { echo "two charts are expected in $dom" >&2; return 1; }
-    [ "$(grep -o "aria-sort=\"$3\"" "$dom" | wc -l)" -eq 1 ] || { echo "no column is $3 in $dom" >&2; return 1; }
-    grep -Eq "<tbody> *<tr>$4" "$dom" || { echo "$4 is not the first row of $dom" >&2; return 1; }
+    [ "$(grep -o '<svg ' "$dom" | wc -l)" -eq "$2" ] || { echo "$2 charts are expected in $dom" >&2; return 1; }
+    [ "$(grep -o "aria-sort=\"$4\"" "$dom" | wc -l)" -eq 1 ] || { echo "no column is $4 in $dom" >&2; return 1; }
+    grep -Eq "<tbody> *<tr>$5" "$dom" || { echo "$5 is not the first row of $dom" >&2; return 1; }
 }
 
 compare_smoke() {
@@ -328,6 +353,7 @@ else
     missing "no locked instruction in a hit" "objdump is not installed"
 fi
 step "replay on a workload of its own" replay_smoke
+step "replay, the same twice" replay_again
 if get_browser; then
     step "replay, its page in a browser" replay_page
 else

@@ -2,6 +2,7 @@
 
 use crate::contender::{Contender, OPT};
 use crate::run::POLICIES;
+use crate::trace::Trace;
 use crate::workload::Workload;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -37,6 +38,10 @@ pub(crate) struct Args {
     /// run out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000))]
     curve: Option<u32>,
+    /// The hits over time, too: those of so many equal slices of the requests, as a table, in the files, and as charts of the
+    /// page. A multiple of 8 divides evenly into the table's columns
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    over_time: Option<u32>,
     /// Cells to replay at a time; without it, as many as there are cores. It changes no count, but cells side by side slow each
     /// other down: use 1 to measure throughput
     #[arg(long, value_name = "N")]
@@ -47,7 +52,7 @@ pub(crate) struct Args {
     /// Give every item weight 1, even where the trace has sizes
     #[arg(long)]
     pub(crate) ignore_sizes: bool,
-    /// Synthetic workloads: zipf:S (such as zipf:0.99), uniform, loop, scan, mixture:N, shift
+    /// Synthetic workloads: zipf:S (such as zipf:0.99), uniform, loop, scan, mixture:N, shift, regimes
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     pub(crate) workload: Vec<Workload>,
     /// Requests of a synthetic workload
@@ -224,6 +229,16 @@ impl Args {
         capacities
     }
 
+    /// Slices of the requests to count the hits of: one without `--over-time`.
+    pub(crate) fn slices(&self, trace: &Trace) -> Result<usize, String> {
+        let (slices, requests) = (self.over_time.map_or(1, |n| n as usize), trace.ids.len());
+        if slices > requests {
+            let name = &trace.name;
+            return Err(format!("{name}: --over-time {slices}, but it has {requests} requests"));
+        }
+        Ok(slices)
+    }
+
     /// Cells at a time.
     pub(crate) fn jobs(&self) -> usize {
         self.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
@@ -322,6 +337,10 @@ mod tests {
         for (flag, value, legal) in [
             ("--policies", "mru", "all"),
             ("--curve", "1", "2.."),
+            ("--over-time", "0", "2..=1000"),
+            ("--over-time", "1", "2..=1000"),
+            ("--over-time", "1001", "2..=1000"),
+            ("--over-time", "many", "invalid digit"),
             ("--jobs", "0", "zero"),
             ("--policies", "lru,", "noeviction"),
             ("--workload", "zipf", "zipf:S"),
@@ -336,6 +355,18 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(legal), "{flag} {value}: {error}");
         }
+    }
+
+    #[test]
+    fn more_slices_than_requests_are_told() {
+        let slices = |args: &[&str], requests| {
+            let trace = Workload::Loop.make(requests, 3, 1).expect("made");
+            parse(args).slices(&trace)
+        };
+        assert_eq!(slices(&[], 1), Ok(1));
+        assert_eq!(slices(&["--over-time", "8"], 8), Ok(8));
+        let error = slices(&["--over-time", "8"], 7).expect_err("too many");
+        assert_eq!(error, "loop: --over-time 8, but it has 7 requests");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A chart as inline SVG: hit ratio over capacity, the capacity on a logarithmic scale.
+//! Charts as inline SVG: hit ratio over capacity, the capacity on a logarithmic scale; and hit ratio over the requests.
 //!
 //! ```text
 //!   hit %                    miss %
@@ -15,6 +15,7 @@
 use crate::contender::OPT;
 use crate::page::{distinct, escaped, grouped};
 use crate::run::Cell;
+use crate::trace::Phase;
 use std::fmt::Write as _;
 
 /// Where the plot lies in the picture, and how high a line of the legend is.
@@ -26,14 +27,40 @@ const LEGEND: f64 = 870.0;
 const WIDTH: f64 = 1_030.0;
 const LINE: f64 = 19.0;
 
+/// The most points of a line that are marked before one points at it.
+const MARKED: usize = 40;
+
 /// The colours of the style, which repeat with other dashes.
 const COLOURS: usize = 10;
 const DASHES: [&str; 3] = ["", "8 4", "2 4"];
 
+/// What lies along the bottom.
+enum Across {
+    /// Capacities, on a logarithmic scale; the logarithms of the least and the greatest.
+    Capacities((f64, f64)),
+    /// So many requests.
+    Requests(f64),
+}
+
+/// A cell, or a slice of one.
+struct Point {
+    /// A capacity, or the number of a request.
+    at: f64,
+    percent: f64,
+    /// What a reader is told who points at it.
+    words: String,
+}
+
+/// What there is of a policy.
+struct Line<'a> {
+    policy: &'a str,
+    hits: u128,
+    points: Vec<Point>,
+}
+
 /// From values to places in the picture.
 struct Scale {
-    /// Logarithms of the least and the greatest capacity.
-    x: (f64, f64),
+    across: Across,
     /// In percent.
     y: (f64, f64),
     /// Percent between two lines of the grid.
@@ -41,12 +68,9 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(cells: &[&Cell]) -> Self {
-        let capacities = cells.iter().map(|cell| (cell.capacity as f64).max(1.0).log10());
-        let (low, high) = ends(capacities);
-        // A single capacity stands in the middle.
-        let x = if high - low < 1e-9 { (low - 0.5, high + 0.5) } else { (low, high) };
-        let (low, high) = ends(cells.iter().map(|cell| 100.0 * cell.ratio()));
+    fn of(across: Across, lines: &[Line<'_>]) -> Self {
+        let points = lines.iter().flat_map(|line| &line.points);
+        let (low, high) = ends(points.map(|point| point.percent));
         let step = match high - low {
             small if small <= 8.0 => 1.0,
             middle if middle <= 20.0 => 2.0,
@@ -55,11 +79,14 @@ impl Scale {
         };
         let top = ((high / step).ceil() * step).clamp(step, 100.0);
         let bottom = ((low / step).floor() * step).min(top - step);
-        Self { x, y: (bottom, top), step }
+        Self { across, y: (bottom, top), step }
     }
 
-    fn x(&self, capacity: f64) -> f64 {
-        let part = (capacity.max(1.0).log10() - self.x.0) / (self.x.1 - self.x.0);
+    fn x(&self, at: f64) -> f64 {
+        let part = match self.across {
+            Across::Capacities((low, high)) => (at.max(1.0).log10() - low) / (high - low),
+            Across::Requests(all) => at / all,
+        };
         LEFT + part * (RIGHT - LEFT)
     }
 
@@ -67,8 +94,16 @@ impl Scale {
         BOTTOM - (percent - self.y.0) / (self.y.1 - self.y.0) * (BOTTOM - TOP)
     }
 
-    fn place(&self, cell: &Cell) -> (f64, f64) {
-        (self.x(cell.capacity as f64), self.y(100.0 * cell.ratio()))
+    fn place(&self, point: &Point) -> (f64, f64) {
+        (self.x(point.at), self.y(point.percent))
+    }
+
+    /// The values along the bottom that get a line, and whether a number, too.
+    fn ticks(&self) -> Vec<(f64, bool)> {
+        match self.across {
+            Across::Capacities(ends) => logarithmic(ends),
+            Across::Requests(all) => even(all),
+        }
     }
 }
 
@@ -79,40 +114,114 @@ fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// The chart of one trace's cells, at least one. `policies` are all of the page.
-pub(crate) fn chart(name: &str, cells: &[&Cell], policies: &[&str]) -> String {
-    let scale = Scale::of(cells);
-    let mut lines: Vec<(&str, Vec<&Cell>)> = distinct(cells.iter().copied(), |cell| cell.policy)
-        .into_iter()
-        .map(|policy| (policy, points(cells, policy)))
-        .collect();
-    // The legend's order is that of the lines, as far as lines have one: by all their hits, the best on top.
-    lines.sort_by_key(|(_, points)| {
-        std::cmp::Reverse(points.iter().map(|cell| u128::from(cell.hits)).sum::<u128>())
-    });
-    let height = (BOTTOM + 50.0).max(TOP + LINE * lines.len() as f64 + 10.0);
-    let sized = cells.iter().any(|cell| cell.bytes.is_some());
-    let label = escaped(&format!("Hit ratios of {name} over the capacity"));
-    let mut text = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">\n{}<g class=\"plot\">\n",
-        axes(&scale, sized)
-    );
-    for (row, (policy, points)) in lines.iter().enumerate() {
-        let place = policies.iter().position(|other| other == policy).unwrap_or_default();
-        text.push_str(&line(&scale, policy, points, place, row));
+pub(crate) fn over_capacity(cells: &[&Cell], policies: &[&str]) -> String {
+    let Some(first) = cells.first() else { return String::new() };
+    let line = |policy| {
+        let mut cells: Vec<_> = cells.iter().filter(|cell| cell.policy == policy).collect();
+        cells.sort_by_key(|cell| cell.capacity);
+        let point = |cell: &&&Cell| Point {
+            at: cell.capacity as f64,
+            percent: 100.0 * cell.ratio(),
+            words: format!("at {}", grouped(cell.capacity)),
+        };
+        let hits = cells.iter().map(|cell| u128::from(cell.hits)).sum();
+        Line { policy, hits, points: cells.iter().map(point).collect() }
+    };
+    let lines = distinct(cells.iter().copied(), |cell| cell.policy).into_iter().map(line).collect();
+    let capacities = cells.iter().map(|cell| (cell.capacity as f64).max(1.0).log10());
+    let (low, high) = ends(capacities);
+    // A single capacity stands in the middle.
+    let ends = if high - low < 1e-9 { (low - 0.5, high + 0.5) } else { (low, high) };
+    let unit = if first.bytes.is_some() { "bytes" } else { "entries" };
+    Chart {
+        label: format!("Hit ratios of {} over the capacity", first.trace),
+        bottom: format!("capacity in {unit}, logarithmic"),
+        across: Across::Capacities(ends),
+        lines,
+        phases: &[],
     }
-    text.push_str("</g>\n</svg>");
+    .draw(policies)
+}
+
+/// The chart of the slices of cells, at least one, of one trace and capacity. `policies` are all of the page.
+pub(crate) fn over_time(cells: &[Cell], policies: &[&str]) -> String {
+    let Some(first) = cells.first() else { return String::new() };
+    let line = |cell: &'_ Cell| {
+        let point = |slice| {
+            let (start, end) = (cell.start(slice), cell.start(slice + 1));
+            Point {
+                at: f64::midpoint(start as f64, end as f64),
+                percent: 100.0 * cell.ratio_of(slice..slice + 1),
+                words: format!("in requests {} to {}", grouped(start + 1), grouped(end)),
+            }
+        };
+        let points = (0..cell.over_time.len()).map(point).collect();
+        Line { policy: cell.policy, hits: u128::from(cell.hits), points }
+    };
+    Chart {
+        label: format!("Hit ratios of {} at {} over time", first.trace, first.capacity),
+        bottom: "requests".to_owned(),
+        across: Across::Requests(first.requests as f64),
+        lines: cells.iter().map(line).collect(),
+        phases: &first.phases,
+    }
+    .draw(policies)
+}
+
+/// All that a picture shows.
+struct Chart<'a> {
+    label: String,
+    /// What stands under the numbers along the bottom.
+    bottom: String,
+    across: Across,
+    lines: Vec<Line<'a>>,
+    phases: &'a [Phase],
+}
+
+impl Chart<'_> {
+    fn draw(mut self, policies: &[&str]) -> String {
+        let scale = Scale::of(self.across, &self.lines);
+        // The legend's order is that of the lines, as far as lines have one: by all their hits, the best on top.
+        self.lines.sort_by_key(|line| std::cmp::Reverse(line.hits));
+        let height = (BOTTOM + 50.0).max(TOP + LINE * self.lines.len() as f64 + 10.0);
+        let mut text = format!(
+            "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">\n{}{}<g class=\"plot\">\n",
+            escaped(&self.label),
+            axes(&scale, &self.bottom),
+            phases(&scale, self.phases)
+        );
+        for (row, line) in self.lines.iter().enumerate() {
+            let place = policies.iter().position(|other| *other == line.policy);
+            text.push_str(&drawn(&scale, line, place.unwrap_or_default(), row));
+        }
+        text.push_str("</g>\n</svg>");
+        text
+    }
+}
+
+/// Where the requests change their nature, and the name of each piece above it.
+fn phases(scale: &Scale, phases: &[Phase]) -> String {
+    let mut text = String::new();
+    for (at, phase) in phases.iter().enumerate() {
+        let x = scale.x(phase.start as f64);
+        let end = phases.get(at + 1).map_or(RIGHT, |next| scale.x(next.start as f64));
+        if at > 0 {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "<path class=\"phase\" d=\"M{x:.1} {TOP}V{BOTTOM}\"/>");
+        }
+        let _ = writeln!(
+            text,
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            f64::midpoint(x, end),
+            TOP - 8.0,
+            escaped(phase.name)
+        );
+    }
     text
 }
 
-/// A policy's cells from left to right.
-fn points<'a>(cells: &[&'a Cell], policy: &str) -> Vec<&'a Cell> {
-    let mut points: Vec<_> = cells.iter().copied().filter(|cell| cell.policy == policy).collect();
-    points.sort_by_key(|cell| cell.capacity);
-    points
-}
-
 /// The grid, its numbers, and what they are.
-fn axes(scale: &Scale, sized: bool) -> String {
+fn axes(scale: &Scale, bottom: &str) -> String {
     let mut text = String::new();
     let mut percent = scale.y.0;
     while percent < scale.y.1 + scale.step / 2.0 {
@@ -128,23 +237,21 @@ fn axes(scale: &Scale, sized: bool) -> String {
         );
         percent += scale.step;
     }
-    for (capacity, named) in ticks(scale.x) {
-        let x = scale.x(capacity);
+    for (value, named) in scale.ticks() {
+        let x = scale.x(value);
         let _ = write!(text, "<path class=\"grid\" d=\"M{x:.1} {TOP}V{BOTTOM}\"/>");
         if named {
-            let y = BOTTOM + 18.0;
-            let short = short(capacity);
+            let (y, short) = (BOTTOM + 18.0, short(value));
             let _ =
                 write!(text, "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{short}</text>");
         }
         text.push('\n');
     }
-    let unit = if sized { "bytes" } else { "entries" };
     let _ = writeln!(
         text,
         "<path class=\"axis\" fill=\"none\" d=\"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}V{TOP}\"/>\
          <text x=\"{}\" y=\"16\">hit %</text><text x=\"{}\" y=\"16\" text-anchor=\"end\">miss %</text>\
-         <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">capacity in {unit}, logarithmic</text>",
+         <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{bottom}</text>",
         LEFT - 32.0,
         RIGHT + 36.0,
         f64::midpoint(LEFT, RIGHT),
@@ -155,7 +262,7 @@ fn axes(scale: &Scale, sized: bool) -> String {
 
 /// The capacities between two logarithms that get a line, and whether a number, too: the powers of ten; where these are few,
 /// their doubles and fivefolds, too.
-fn ticks((low, high): (f64, f64)) -> Vec<(f64, bool)> {
+fn logarithmic((low, high): (f64, f64)) -> Vec<(f64, bool)> {
     let mut ticks = Vec::new();
     let mut decade = low.floor();
     while decade <= high {
@@ -171,32 +278,42 @@ fn ticks((low, high): (f64, f64)) -> Vec<(f64, bool)> {
     ticks
 }
 
-/// A round number in few letters: `20k` for 20,000.
+/// At most ten steps from 0 on, each a round number.
+fn even(all: f64) -> Vec<(f64, bool)> {
+    let decade = 10.0_f64.powf(all.log10().floor() - 1.0).max(1.0);
+    let fits = |step: &f64| all / step <= 10.0;
+    let step = [1.0, 2.0, 5.0, 10.0].map(|digit| digit * decade).into_iter().find(fits);
+    let step = step.unwrap_or(all);
+    (0_u32..).map(|at| (f64::from(at) * step, true)).take_while(|tick| tick.0 <= all).collect()
+}
+
+/// A round number in few letters: `20k` for 20,000, `1.2M` for 1,200,000.
 fn short(number: f64) -> String {
     let units = [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     match units.into_iter().find(|(unit, _)| number >= *unit * 0.999) {
-        Some((unit, letter)) => format!("{:.0}{letter}", number / unit),
+        Some((unit, letter)) => format!("{}{letter}", (10.0 * number / unit).round() / 10.0),
         None => format!("{number:.0}"),
     }
 }
 
 /// A policy's line and points, and its row of the legend.
-fn line(scale: &Scale, policy: &str, points: &[&Cell], place: usize, row: usize) -> String {
-    let (colour, dashes) = if policy == OPT {
+fn drawn(scale: &Scale, line: &Line<'_>, place: usize, row: usize) -> String {
+    let (colour, dashes) = if line.policy == OPT {
         ("var(--text)".to_owned(), DASHES[2])
     } else {
         (format!("var(--c{})", place % COLOURS), DASHES[place / COLOURS % DASHES.len()])
     };
+    let class = if line.points.len() > MARKED { "line many" } else { "line" };
     let mut text =
-        format!("<g class=\"line\" style=\"--c:{colour}\" stroke-dasharray=\"{dashes}\">");
+        format!("<g class=\"{class}\" style=\"--c:{colour}\" stroke-dasharray=\"{dashes}\">");
     let mut way = String::new();
-    for (at, cell) in points.iter().enumerate() {
-        let (x, y) = scale.place(cell);
+    for (at, point) in line.points.iter().enumerate() {
+        let (x, y) = scale.place(point);
         // Writing into a string cannot fail.
         let _ = write!(way, "{}{x:.1} {y:.1}", if at == 0 { 'M' } else { 'L' });
     }
     let y = TOP + LINE * row as f64 + 6.0;
-    let (end, word, base, name) = (LEGEND + 30.0, LEGEND + 38.0, y + 4.0, escaped(policy));
+    let (end, word, base, name) = (LEGEND + 30.0, LEGEND + 38.0, y + 4.0, escaped(line.policy));
     let _ = write!(
         text,
         "<path d=\"{way}\"/><rect class=\"hit\" x=\"{LEGEND}\" y=\"{:.1}\" width=\"{}\" height=\"{LINE}\"/>\
@@ -206,13 +323,13 @@ fn line(scale: &Scale, policy: &str, points: &[&Cell], place: usize, row: usize)
     );
     // Solid lines have round marks, the others square ones.
     let round = if dashes.is_empty() { 3 } else { 0 };
-    for cell in points {
-        let (x, y) = scale.place(cell);
-        let (capacity, percent) = (grouped(cell.capacity), 100.0 * cell.ratio());
+    for point in &line.points {
+        let (x, y) = scale.place(point);
+        let (words, percent) = (&point.words, point.percent);
         let _ = write!(
             text,
             "<rect class=\"mark\" x=\"{:.1}\" y=\"{:.1}\" width=\"6\" height=\"6\" rx=\"{round}\">\
-             <title>{name} at {capacity}: {percent:.2} %</title></rect>",
+             <title>{name} {words}: {percent:.2} %</title></rect>",
             x - 3.0,
             y - 3.0
         );
@@ -227,7 +344,7 @@ mod tests {
     use crate::page::tests::cell;
 
     fn drawn(cells: &[Cell], policies: &[&str]) -> String {
-        chart("T", &cells.iter().collect::<Vec<_>>(), policies)
+        over_capacity(&cells.iter().collect::<Vec<_>>(), policies)
     }
 
     #[test]
@@ -279,15 +396,17 @@ mod tests {
     #[test]
     fn the_scales_show_all_there_is() {
         let scale = |hits: [u64; 2]| {
-            let cells = hits.map(|hits| cell("T", 10, "lru", hits));
-            Scale::of(&cells.iter().collect::<Vec<_>>()).y
+            let point =
+                |hits: u64| Point { at: 1.0, percent: hits as f64 / 10.0, words: String::new() };
+            let line = Line { policy: "lru", hits: 0, points: hits.map(point).into() };
+            Scale::of(Across::Requests(9.0), &[line]).y
         };
         assert_eq!(scale([0, 1_000]), (0.0, 100.0));
         assert_eq!(scale([613, 688]), (61.0, 69.0));
         assert_eq!(scale([0, 0]), (0.0, 1.0));
         assert_eq!(scale([1_000, 1_000]), (99.0, 100.0));
         let named = |low: f64, high: f64| -> Vec<_> {
-            let named = ticks((low.log10(), high.log10())).into_iter().filter(|tick| tick.1);
+            let named = logarithmic((low.log10(), high.log10())).into_iter().filter(|tick| tick.1);
             named.map(|(tick, _)| short(tick)).collect()
         };
         assert_eq!(named(1.0, 30.0), ["1", "2", "5", "10", "20"]);
@@ -297,5 +416,34 @@ mod tests {
         );
         assert_eq!(named(1.0, 2e6), ["1", "10", "100", "1k", "10k", "100k", "1M"]);
         assert_eq!(short(5e9), "5G");
+        let even = |all| even(all).into_iter().map(|(tick, _)| short(tick)).collect::<Vec<_>>();
+        assert_eq!(even(1.0), ["0", "1"]);
+        assert_eq!(even(17.0), ["0", "2", "4", "6", "8", "10", "12", "14", "16"]);
+        assert_eq!(even(1_280_000.0), ["0", "200k", "400k", "600k", "800k", "1M", "1.2M"]);
+        assert_eq!(
+            even(99_999.0)[1..],
+            ["10k", "20k", "30k", "40k", "50k", "60k", "70k", "80k", "90k"]
+        );
+    }
+
+    #[test]
+    fn slices_stand_over_the_middle_of_their_requests_and_phases_are_named() {
+        let phases = [("day", 0), ("<night>", 500)].map(|(name, start)| Phase { start, name });
+        let lru =
+            Cell { over_time: vec![0, 500], phases: phases.into(), ..cell("T", 10, "lru", 500) };
+        let fifo = Cell { over_time: vec![250, 250], policy: "fifo", ..lru.clone() };
+        let text = over_time(&[lru.clone(), fifo], &["fifo", "lru"]);
+        assert!(text.contains("d=\"M245.0 400.0L615.0 28.0\""), "{text}");
+        assert!(text.contains("d=\"M245.0 214.0L615.0 214.0\""), "{text}");
+        assert!(text.contains("<title>lru in requests 501 to 1,000: 100.00 %</title>"));
+        assert_eq!(text.matches("class=\"phase\" d=\"M430.0 28V400\"").count(), 1);
+        for words in [">requests<", ">day<", ">&lt;night&gt;<", "at 10 over time", ">500<", ">1k<"]
+        {
+            assert!(text.contains(words), "{words}");
+        }
+        assert!(!text.contains("line many"));
+        let many = Cell { over_time: vec![1; 500], phases: Vec::new(), ..lru };
+        let text = over_time(&[many], &["lru"]);
+        assert!(text.contains("line many") && !text.contains("phase"));
     }
 }

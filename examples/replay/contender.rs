@@ -2,7 +2,7 @@
 
 use crate::opt;
 use crate::run::{self, Cell, Check, POLICIES, Policy, Setting};
-use crate::trace::Trace;
+use crate::trace::{Trace, slices};
 use std::time::Instant;
 
 /// The optimum's name.
@@ -67,22 +67,27 @@ impl Contender {
         setting: Setting,
         progress: impl FnMut(u64),
     ) -> Result<Cell, String> {
-        let Self::Online(policy) = self else { return Ok(optimum(trace, capacity, progress)) };
+        let Self::Online(policy) = self else {
+            return Ok(optimum(trace, capacity, setting, progress));
+        };
         run::replay(trace, policy, capacity, setting, progress)
             .map_err(|error| format!("capacity {capacity}, {} segments: {error}", setting.segments))
     }
 }
 
-fn optimum(trace: &Trace, capacity: u64, progress: impl FnMut(u64)) -> Cell {
+fn optimum(trace: &Trace, capacity: u64, setting: Setting, progress: impl FnMut(u64)) -> Cell {
     let start = Instant::now();
-    let opt::Optimum { hits, peak } =
+    let opt::Optimum { hit, peak } =
         opt::replay(&trace.ids, trace.distinct() as usize, capacity, progress);
+    let over_time: Vec<_> = slices(&hit, setting.slices).map(opt::hits).collect();
     Cell {
         trace: trace.name.clone(),
         capacity,
         policy: OPT,
         requests: trace.ids.len() as u64,
-        hits,
+        hits: over_time.iter().sum(),
+        over_time,
+        phases: trace.phases.clone(),
         bytes: None,
         peak,
         elapsed: start.elapsed(),
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn nobody_passes_the_optimum() {
-        let setting = Setting { segments: 1, seed: 1, rate: 1_000, ttl: None };
+        let setting = Setting { segments: 1, seed: 1, rate: 1_000, ttl: None, slices: 1 };
         for workload in [Workload::Zipf(0.8), Workload::Scan, Workload::Loop, Workload::Uniform] {
             let trace = workload.make(20_000, 500, 3).expect("made");
             for capacity in [1, 10, 100, 499, 500, 501] {
@@ -134,6 +139,51 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn slices_add_up_to_all_hits() {
+        let trace = Workload::Regimes.make(20_000, 500, 3).expect("made");
+        for contender in Contender::all(false) {
+            let cell = |slices| {
+                let setting = Setting { segments: 1, seed: 1, rate: 1_000, ttl: None, slices };
+                // What is drawn at random is drawn by each thread.
+                std::thread::scope(|scope| {
+                    let cell = scope.spawn(|| contender.replay(&trace, 50, setting, |_| {}));
+                    cell.join().expect("no panic").expect("builds")
+                })
+            };
+            let all = cell(1);
+            assert_eq!(all.over_time, [all.hits], "{}", contender.name());
+            for slices in [2, 7, 8, 1_000, 20_000] {
+                let sliced = cell(slices);
+                assert_eq!((sliced.over_time.len(), sliced.hits), (slices, all.hits));
+                assert_eq!(sliced.over_time.iter().sum::<u64>(), all.hits);
+                assert!((0..slices).all(|at| sliced.ratio_of(at..at + 1) <= 1.0));
+            }
+        }
+    }
+
+    /// Each phase of `regimes` is another's: percent of hits in the second half of each, at a tenth of the keys.
+    #[test]
+    fn every_phase_of_regimes_tells_policies_apart() {
+        let trace = Workload::Regimes.make(200_000, 5_000, 3).expect("made");
+        assert_eq!(trace.phases.len(), 4);
+        let percent = |name: &str| {
+            let setting = Setting { segments: 1, seed: 1, rate: 1_000, ttl: None, slices: 8 };
+            let contender = Contender::named(name).expect("legal");
+            let cell = contender.replay(&trace, 500, setting, |_| {}).expect("builds");
+            [1, 3, 5, 7].map(|half| (100.0 * cell.ratio_of(half..half + 1)).round() as i64)
+        };
+        let [opt, lru, lfu, lirs] = ["opt", "lru", "lfu", "lirs"].map(percent);
+        assert!(lfu[0] >= lru[0] + 4, "what is popular stays so: {lru:?} {lfu:?}");
+        assert!(lru[1] == 0 && lirs[1] >= 60, "it goes round: {lru:?} {lirs:?}");
+        assert!(lru[2] >= lfu[2] + 40, "what was popular is not asked for: {lru:?} {lfu:?}");
+        assert!(
+            lirs[3] >= lru[3] + 4 && lru[3] >= lfu[3] + 20,
+            "other favourites: {lru:?} {lfu:?}"
+        );
+        assert!((0..4).all(|phase| opt[phase] >= lirs[phase].max(lru[phase])));
     }
 
     #[test]

@@ -140,6 +140,7 @@ fn cells(args: &Args, trace: &Trace, output: &mut Output) -> Result<bool, String
         seed: args.seed,
         rate: args.rate,
         ttl: args.ttl.map(Duration::from_secs),
+        slices: args.slices(trace)?,
     };
     let work = |at: usize| {
         let (capacity, contender) = cells[at];

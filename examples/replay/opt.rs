@@ -28,9 +28,15 @@ const NEVER: usize = usize::MAX;
 /// What the optimum counted.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Optimum {
-    pub(crate) hits: u64,
+    /// For each request, whether it hit.
+    pub(crate) hit: Vec<bool>,
     /// The most items kept at a time, of those that are asked for again.
     pub(crate) peak: u64,
+}
+
+/// How many of some requests hit.
+pub(crate) fn hits(hit: &[bool]) -> u64 {
+    hit.iter().filter(|hit| **hit).count() as u64
 }
 
 /// Where each id is asked for next. O(n).
@@ -56,12 +62,9 @@ pub(crate) fn replay(
     // `kept[at]`: the request there finds its item.
     let mut kept = vec![false; ids.len()];
     let mut furthest = BinaryHeap::new();
-    let (mut held, mut peak, mut hits, mut untold) = (0, 0, 0, 0);
+    let (mut held, mut peak, mut untold) = (0, 0, 0);
     for (at, &to_come) in next.iter().enumerate() {
-        if kept[at] {
-            hits += 1;
-            held -= 1;
-        }
+        held -= usize::from(kept[at]);
         if to_come != NEVER {
             furthest.push(to_come);
             kept[to_come] = true;
@@ -84,7 +87,7 @@ pub(crate) fn replay(
         }
     }
     progress(untold);
-    Optimum { hits, peak: peak as u64 }
+    Optimum { hit: kept, peak: peak as u64 }
 }
 
 #[cfg(test)]
@@ -93,21 +96,21 @@ mod tests {
     use crate::workload::Draw;
     use std::collections::HashMap;
 
-    fn hits(text: &str, capacity: u64) -> u64 {
+    fn of(text: &str, capacity: u64) -> u64 {
         let ids: Vec<_> = text.bytes().map(|byte| u32::from(byte - b'a')).collect();
-        replay(&ids, 26, capacity, |_| {}).hits
+        hits(&replay(&ids, 26, capacity, |_| {}).hit)
     }
 
     #[test]
     fn the_picture_above() {
         assert_eq!(next_requests(&[0, 1, 0, 2, 1, 0, 2, 2, 0], 3)[..4], [2, 4, 5, 6]);
-        assert_eq!(hits("abacbacca", 2), 5);
-        assert_eq!(hits("abacbacca", 1), 3);
-        assert_eq!(hits("abacbacca", 3), 6);
-        assert_eq!(hits("abacbacca", u64::MAX), 6);
-        assert_eq!(hits("a", 1), 0);
+        assert_eq!(of("abacbacca", 2), 5);
+        assert_eq!(of("abacbacca", 1), 3);
+        assert_eq!(of("abacbacca", 3), 6);
+        assert_eq!(of("abacbacca", u64::MAX), 6);
+        assert_eq!(of("a", 1), 0);
         // A loop of three through two places: each round keeps one for the next, and one goes on.
-        assert_eq!(hits("abcabcabcabc", 2), 6);
+        assert_eq!(of("abcabcabcabc", 2), 6);
     }
 
     /// The most hits that any choice can have, from request `at` on: on a miss the item is refused, or takes a free place,
@@ -151,7 +154,7 @@ mod tests {
             let capacity = 1 + draw.below(keys) as u32;
             let ours = replay(&ids, keys as usize, u64::from(capacity), |_| {});
             let most = best(&ids, 0, 0, capacity, &mut HashMap::new());
-            assert_eq!(ours.hits, most, "case {case}: {ids:?} through {capacity}");
+            assert_eq!(hits(&ours.hit), most, "case {case}: {ids:?} through {capacity}");
             assert!(ours.peak <= u64::from(capacity), "case {case}");
         }
     }
@@ -189,7 +192,11 @@ mod tests {
                 })
                 .collect();
             let ours = replay(&ids, keys as usize, capacity, |_| {});
-            assert_eq!(ours.hits, plain(&ids, capacity as usize), "{keys} keys, {capacity} places");
+            assert_eq!(
+                hits(&ours.hit),
+                plain(&ids, capacity as usize),
+                "{keys} keys, {capacity} places"
+            );
         }
     }
 
@@ -198,6 +205,7 @@ mod tests {
         let ids: Vec<_> = (0..70_000_u32).map(|i| i % 10).collect();
         let mut done = 0;
         let optimum = replay(&ids, 10, 10, |some| done += some);
-        assert_eq!((done, optimum), (70_000, Optimum { hits: 69_990, peak: 10 }));
+        assert_eq!((done, hits(&optimum.hit), optimum.peak), (70_000, 69_990, 10));
+        assert!(optimum.hit[..10].iter().all(|hit| !hit) && optimum.hit.len() == 70_000);
     }
 }

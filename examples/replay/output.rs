@@ -46,7 +46,7 @@ pub(crate) struct Output {
     heard: bool,
     csv: Option<Sink>,
     html: Option<Sink>,
-    /// What the page will show.
+    /// What the page and the tables over time will show.
     cells: Vec<Cell>,
     check: Option<Reference>,
     compared: u64,
@@ -119,9 +119,20 @@ impl Output {
             self.compared += 1;
             self.differing.extend(Some(differences).filter(|text| !text.is_empty()));
         }
-        if self.html.is_some() {
-            self.cells.push(cell);
+        self.cells.push(cell);
+        Ok(())
+    }
+
+    /// The tables over time: one for each trace and capacity.
+    fn over_time(&mut self) -> Result<(), String> {
+        let cells = std::mem::take(&mut self.cells);
+        for group in page::rows(&cells).filter(|group| group[0].over_time.len() > 1) {
+            self.say("")?;
+            for line in report::over_time(group) {
+                self.say(&line)?;
+            }
         }
+        self.cells = cells;
         Ok(())
     }
 
@@ -146,6 +157,7 @@ impl Output {
 
     pub(crate) fn finish(mut self) -> Result<ExitCode, String> {
         self.bar.finish_and_clear();
+        self.over_time()?;
         if let Some(html) = &self.html {
             html.write(&page::page(&self.cells))?;
         }

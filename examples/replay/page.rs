@@ -47,23 +47,15 @@ fn trace_of(cell: &Cell) -> (&str, bool) {
     (&cell.trace, cell.bytes.is_some())
 }
 
+/// The cells of a trace and a capacity, which follow each other.
+pub(crate) fn rows(cells: &[Cell]) -> impl Iterator<Item = &[Cell]> {
+    cells.chunk_by(|one, next| (trace_of(one), one.capacity) == (trace_of(next), next.capacity))
+}
+
 /// The whole page.
 pub(crate) fn page(cells: &[Cell]) -> String {
     let policies = distinct(cells, |cell| cell.policy);
-    let mut charts = String::new();
-    for (name, sized) in distinct(cells, trace_of) {
-        let shown: Vec<_> = cells.iter().filter(|cell| trace_of(cell) == (name, sized)).collect();
-        let requests = shown.first().map_or(0, |cell| cell.requests);
-        // Writing into a string cannot fail.
-        let _ = writeln!(
-            charts,
-            "<h2>{}</h2>\n<p>{} requests{}</p>\n{}",
-            escaped(name),
-            grouped(requests),
-            if sized { ", capacities in bytes" } else { "" },
-            chart::chart(name, &shown, &policies)
-        );
-    }
+    let charts = charts(cells, &policies);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -79,6 +71,32 @@ pub(crate) fn page(cells: &[Cell]) -> String {
         },
         table(cells, &policies)
     )
+}
+
+/// For each trace a head and its charts.
+fn charts(cells: &[Cell], policies: &[&str]) -> String {
+    let mut text = String::new();
+    for (name, sized) in distinct(cells, trace_of) {
+        let shown: Vec<_> = cells.iter().filter(|cell| trace_of(cell) == (name, sized)).collect();
+        let (name, requests) = (escaped(name), grouped(shown[0].requests));
+        let unit = if sized { "bytes" } else { "entries" };
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "<h2>{name}</h2>\n<p>{requests} requests, capacities in {unit}</p>");
+        let over_time: Vec<_> = rows(cells)
+            .filter(|row| trace_of(&row[0]) == trace_of(shown[0]) && row[0].over_time.len() > 1)
+            .collect();
+        // Over a single capacity there is little to see: dots above each other.
+        if over_time.len() != 1 {
+            text.push_str(&chart::over_capacity(&shown, policies));
+        }
+        for row in over_time {
+            let capacity = grouped(row[0].capacity);
+            let _ = writeln!(text, "<h3>{name} over time, at {capacity} {unit}</h3>");
+            text.push_str(&chart::over_time(row, policies));
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// A row for each trace and capacity, a column for each policy.
@@ -98,13 +116,8 @@ fn table(cells: &[Cell], policies: &[&str]) -> String {
         );
     }
     text.push_str("</tr></thead>\n<tbody>\n");
-    let row_of = |cell| (trace_of(cell), cell.capacity);
-    let mut at = 0;
-    // The cells of a row follow each other.
-    while let Some(first) = cells.get(at) {
-        let row: Vec<_> =
-            cells[at..].iter().take_while(|cell| row_of(cell) == row_of(first)).collect();
-        at += row.len();
+    for row in rows(cells) {
+        let first = &row[0];
         // The optimum is no policy that one could choose.
         let most = row.iter().filter(|cell| cell.policy != OPT).map(|cell| cell.hits).max();
         let is_best = |cell: &Cell| cell.policy != OPT && Some(cell.hits) == most;
@@ -175,6 +188,8 @@ pub(crate) mod tests {
             policy,
             requests: 1_000,
             hits,
+            over_time: vec![hits],
+            phases: Vec::new(),
             bytes: None,
             peak: capacity,
             elapsed: Duration::from_millis(1),
@@ -225,6 +240,20 @@ pub(crate) mod tests {
         assert_eq!(page.matches("<svg").count(), 2, "a chart for each trace");
         assert_eq!(page.matches("<h2>").count(), 3);
         assert!(page.contains("capacities in bytes") && page.contains("Belady"));
+        assert!(!page.contains("over time"));
+    }
+
+    #[test]
+    fn there_is_a_chart_over_time_for_each_capacity() {
+        let slices = |cell: Cell| Cell { over_time: vec![cell.hits / 2; 2], ..cell };
+        let cells = [cell("T", 10, OPT, 900), cell("T", 10, "lru", 500), cell("T", 20, "lru", 600)]
+            .map(slices);
+        let both = page(&cells);
+        assert_eq!(both.matches("<svg").count(), 3, "one over the capacity, two over time");
+        assert!(both.contains("T over time, at 10 entries") && both.contains(", at 20 entries"));
+        let one = page(&cells[..2]);
+        assert_eq!(one.matches("<svg").count(), 1, "a single capacity is no chart of its own");
+        assert!(one.contains("Hit ratios of T at 10 over time"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What a run says: the table, the CSV rows, and the comparison with a reference.
 
 use crate::run::{Cell, Check};
+use crate::trace::Phase;
 use std::fmt::Write as _;
+use std::ops::Range;
 
-/// The columns of a reference come first, so that a file written here can be one.
-pub(crate) const CSV_HEADER: &str =
-    "trace,capacity,policy,requests,hits,ratio,bytes,byte_hits,requests_per_second,peak_weight";
+/// The columns of a reference come first, so that a file written here can be one. The last has the hits of each slice, with spaces
+/// between; without `--over-time` all requests are one slice.
+pub(crate) const CSV_HEADER: &str = "trace,capacity,policy,requests,hits,ratio,bytes,byte_hits,requests_per_second,peak_weight,hits_over_time";
 
 /// What goes above the table.
 pub(crate) fn clock(rate: u32, jobs: usize) -> String {
@@ -60,6 +62,35 @@ fn table_line(names: usize, fields: [String; 10]) -> String {
     )
 }
 
+/// The most columns of the table over time.
+const COLUMNS: usize = 8;
+
+/// The hit ratios over time of cells of one trace at one capacity, line by line. Slices share a column if they are many.
+pub(crate) fn over_time(cells: &[Cell]) -> Vec<String> {
+    let Some(first) = cells.first() else { return Vec::new() };
+    let slices = first.over_time.len();
+    let columns = slices.min(COLUMNS);
+    let start = |column: usize| column * slices / columns;
+    let mut lines = vec![format!("{} at {}: hit % over time", first.trace, first.capacity)];
+    let named = |phase: &Phase| format!("{} from {}", phase.name, phase.start);
+    if !first.phases.is_empty() {
+        let phases: Vec<_> = first.phases.iter().map(named).collect();
+        lines.push(format!("the requests: {}", phases.join("; ")));
+    }
+    let width = first.requests.to_string().len().max("100.00".len());
+    let line = |name: &str, entry: &dyn Fn(Range<usize>) -> String| {
+        let entries = (0..columns).map(|column| entry(start(column)..start(column + 1)));
+        entries.fold(format!("{name:<15}"), |line, entry| format!("{line}  {entry:>width$}"))
+    };
+    lines.push(line("up to request", &|slices| first.start(slices.end).to_string()));
+    lines.extend(
+        cells.iter().map(|cell| {
+            line(cell.policy, &|slices| format!("{:.2}", 100.0 * cell.ratio_of(slices)))
+        }),
+    );
+    lines
+}
+
 /// One cell as a row under [`CSV_HEADER`].
 pub(crate) fn csv_row(cell: &Cell) -> String {
     let Cell { trace, capacity, policy, requests, hits, bytes, peak, .. } = cell;
@@ -68,8 +99,10 @@ pub(crate) fn csv_row(cell: &Cell) -> String {
     let (asked, hit) =
         bytes.map_or_else(Default::default, |(asked, hit)| (asked.to_string(), hit.to_string()));
     let (ratio, speed) = (cell.ratio(), cell.throughput());
+    let over_time: Vec<_> = cell.over_time.iter().map(u64::to_string).collect();
     format!(
-        "{trace},{capacity},{policy},{requests},{hits},{ratio:.6},{asked},{hit},{speed:.0},{peak}"
+        "{trace},{capacity},{policy},{requests},{hits},{ratio:.6},{asked},{hit},{speed:.0},{peak},{}",
+        over_time.join(" ")
     )
 }
 
@@ -210,6 +243,8 @@ mod tests {
             policy: "lru",
             requests: 3,
             hits: 2,
+            over_time: vec![2],
+            phases: Vec::new(),
             bytes,
             peak: 9,
             elapsed: Duration::from_millis(3),
@@ -228,6 +263,31 @@ mod tests {
     }
 
     #[test]
+    fn slices_share_a_column_if_they_are_many() {
+        let phases = ["day", "night"].into_iter().zip([0, 9]);
+        let lru = Cell {
+            requests: 18,
+            hits: 10,
+            over_time: (0..9).map(|slice| slice % 3).collect(),
+            phases: phases.map(|(name, start)| Phase { name, start }).collect(),
+            ..cell(None)
+        };
+        let fifo = Cell { policy: "fifo", over_time: vec![2; 9], ..lru.clone() };
+        let words = |line: &String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let lines = over_time(&[lru, fifo]);
+        assert_eq!(lines[0], "T at 10: hit % over time");
+        assert_eq!(lines[1], "the requests: day from 0; night from 9");
+        assert_eq!(words(&lines[2])[3..], ["2", "4", "6", "8", "10", "12", "14", "18"]);
+        let expected =
+            ["lru", "0.00", "50.00", "100.00", "0.00", "50.00", "100.00", "0.00", "75.00"];
+        assert_eq!(words(&lines[3]), expected);
+        assert_eq!(words(&lines[4])[8], "100.00");
+        assert_eq!((lines[2].len(), lines.len()), (lines[4].len(), 5));
+        assert_eq!(words(&over_time(&[cell(None)])[2]), ["lru", "66.67"]);
+        assert!(over_time(&[]).is_empty());
+    }
+
+    #[test]
     fn cells_side_by_side_are_told_for_they_slow_each_other_down() {
         assert_eq!(clock(5, 1), "by the cache's clock: 5 requests a second");
         assert!(clock(5, 3).contains("up to 3 cells side by side: --jobs 1"));
@@ -235,8 +295,10 @@ mod tests {
 
     #[test]
     fn csv_rows_begin_as_the_reference_does() {
-        assert_eq!(csv_row(&cell(None)), "T,10,lru,3,2,0.666667,,,1000,9");
-        assert_eq!(csv_row(&cell(Some((200, 50)))), "T,10,lru,3,2,0.666667,200,50,1000,9");
+        assert_eq!(csv_row(&cell(None)), "T,10,lru,3,2,0.666667,,,1000,9,2");
+        assert_eq!(csv_row(&cell(Some((200, 50)))), "T,10,lru,3,2,0.666667,200,50,1000,9,2");
+        let slices = Cell { over_time: vec![0, 1, 1], ..cell(None) };
+        assert!(csv_row(&slices).ends_with(",9,0 1 1"));
         let named = Cell { trace: "a,\"b\"".to_owned(), ..cell(None) };
         assert!(csv_row(&named).starts_with("\"a,\"\"b\"\"\",10,"));
         assert_eq!(CSV_HEADER.split(',').count(), csv_row(&cell(None)).split(',').count());

@@ -3,13 +3,14 @@
 //! Read-through, as a service would: look the key up, and put it on a miss. An item that the cache refuses (heavier than the
 //! capacity, or no room under a policy that evicts nothing) is simply not kept.
 
-use crate::trace::Trace;
+use crate::trace::{Phase, Trace, slices};
 use ahash::RandomState;
 use cachette::policy::{
     Adaptive, AdaptiveReplacement, Clock, Fifo, Lfu, Lirs, Lru, Random, RedisPolicy, S3Fifo,
     SampledLfu, SampledLru, Sieve, Slru, TwoQ, WTinyLfu,
 };
 use cachette::{BuildError, Builder, Cache, ManualClock};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 type Build = Builder<u32, u64>;
@@ -116,6 +117,8 @@ pub(crate) struct Setting {
     pub(crate) rate: u32,
     /// How long an item lives, by that clock.
     pub(crate) ttl: Option<Duration>,
+    /// Slices of the requests to count the hits of; 1 for no more than their number.
+    pub(crate) slices: usize,
 }
 
 /// What one replay counted.
@@ -126,6 +129,10 @@ pub(crate) struct Cell {
     pub(crate) policy: &'static str,
     pub(crate) requests: u64,
     pub(crate) hits: u64,
+    /// The hits of each slice of the requests.
+    pub(crate) over_time: Vec<u64>,
+    /// Those of the trace.
+    pub(crate) phases: Vec<Phase>,
     /// Bytes asked for, and of these the bytes of hits; none where ids have no sizes.
     pub(crate) bytes: Option<(u64, u64)>,
     /// The greatest weight that the cache had after a put.
@@ -136,6 +143,17 @@ pub(crate) struct Cell {
 impl Cell {
     pub(crate) fn ratio(&self) -> f64 {
         self.hits as f64 / self.requests as f64
+    }
+
+    /// The number of the first request of a slice, or of all if it is the one past the last.
+    pub(crate) fn start(&self, slice: usize) -> u64 {
+        self.requests * slice as u64 / self.over_time.len() as u64
+    }
+
+    /// The hit ratio of some slices that follow each other, at least one.
+    pub(crate) fn ratio_of(&self, slices: Range<usize>) -> f64 {
+        let requests = self.start(slices.end) - self.start(slices.start);
+        self.over_time[slices].iter().sum::<u64>() as f64 / requests as f64
     }
 
     pub(crate) fn byte_ratio(&self) -> Option<f64> {
@@ -161,6 +179,50 @@ pub(crate) fn replay(
     setting: Setting,
     mut progress: impl FnMut(u64),
 ) -> Result<Cell, BuildError> {
+    let (cache, clock) = build(policy, capacity, setting)?;
+    let size_of = |id: u32| trace.sizes.as_ref().map_or(1, |sizes| sizes[id as usize]);
+    let (mut byte_hits, mut peak) = (0_u64, 0);
+    let step = Duration::from_secs(1) / setting.rate;
+    let start = Instant::now();
+    let mut slice_hits = |slice: &[u32]| {
+        let mut hits = 0;
+        for some in slice.chunks(1 << 15) {
+            for &id in some {
+                if let Some(size) = cache.get(&id) {
+                    hits += 1;
+                    byte_hits = byte_hits.saturating_add(size);
+                } else {
+                    cache.put(id, size_of(id));
+                    peak = peak.max(cache.weight());
+                }
+                clock.advance(step);
+            }
+            progress(some.len() as u64);
+        }
+        hits
+    };
+    let over_time: Vec<u64> = slices(&trace.ids, setting.slices).map(&mut slice_hits).collect();
+    let elapsed = start.elapsed();
+    Ok(Cell {
+        trace: trace.name.clone(),
+        capacity,
+        policy: policy.name,
+        requests: trace.ids.len() as u64,
+        hits: over_time.iter().sum(),
+        over_time,
+        phases: trace.phases.clone(),
+        bytes: trace.bytes().map(|asked| (asked, byte_hits)),
+        peak,
+        elapsed,
+    })
+}
+
+/// A cache, and the clock that it goes by.
+fn build(
+    policy: &Policy,
+    capacity: u64,
+    setting: Setting,
+) -> Result<(Cache<u32, u64, RandomState>, ManualClock), BuildError> {
     let clock = ManualClock::new();
     let build = Cache::<u32, u64>::builder()
         .clock(clock.clone())
@@ -169,37 +231,10 @@ pub(crate) fn replay(
         .weigher(|_, size| *size)
         .segments(setting.segments)
         .seed(setting.seed)
-        // Seeded by hand, so that a run in several segments can be repeated.
-        .hasher(RandomState::with_seed(setting.seed as usize));
-    let cache = (policy.choose)(build, setting.seed).build()?;
-    let size_of = |id: u32| trace.sizes.as_ref().map_or(1, |sizes| sizes[id as usize]);
-    let (mut hits, mut byte_hits, mut peak) = (0, 0_u64, 0);
-    let step = Duration::from_secs(1) / setting.rate;
-    let start = Instant::now();
-    for some in trace.ids.chunks(1 << 15) {
-        for &id in some {
-            if let Some(size) = cache.get(&id) {
-                hits += 1;
-                byte_hits = byte_hits.saturating_add(size);
-            } else {
-                cache.put(id, size_of(id));
-                peak = peak.max(cache.weight());
-            }
-            clock.advance(step);
-        }
-        progress(some.len() as u64);
-    }
-    let elapsed = start.elapsed();
-    Ok(Cell {
-        trace: trace.name.clone(),
-        capacity,
-        policy: policy.name,
-        requests: trace.ids.len() as u64,
-        hits,
-        bytes: trace.bytes().map(|asked| (asked, byte_hits)),
-        peak,
-        elapsed,
-    })
+        // Seeded by hand, so that policies with a sketch, and runs in several segments, can be repeated. `with_seed` would not
+        // do: it mixes in what each process draws anew.
+        .hasher(RandomState::with_seeds(setting.seed, 1, 2, 3));
+    Ok(((policy.choose)(build, setting.seed).build()?, clock))
 }
 
 #[cfg(test)]
@@ -207,7 +242,7 @@ mod tests {
     use super::*;
     use crate::trace::Requests;
 
-    const ONE: Setting = Setting { segments: 1, seed: 1, rate: 1_000, ttl: None };
+    const ONE: Setting = Setting { segments: 1, seed: 1, rate: 1_000, ttl: None, slices: 1 };
 
     fn trace(requests: &[(u64, Option<u64>)]) -> Trace {
         let mut made = Requests::default();
@@ -315,6 +350,22 @@ mod tests {
         let mut done = 0;
         let cell = replay(&trace, &POLICIES[0], 10, ONE, |some| done += some).expect("builds");
         assert_eq!((done, cell.requests, cell.hits), (70_000, 70_000, 69_990));
+    }
+
+    #[test]
+    fn a_slice_has_the_hits_of_its_requests() {
+        // Misses at 0, 4 and 5: ids 0 and 1 fit, 2 comes once.
+        let trace = trace(&[0, 0, 0, 0, 1, 2, 1].map(|key| (key, None)));
+        let hits = |slices| {
+            let setting = Setting { slices, ..ONE };
+            replay(&trace, &POLICIES[0], 2, setting, |_| {}).expect("builds")
+        };
+        assert_eq!(hits(1).over_time, [4]);
+        let three = hits(3);
+        assert_eq!((three.over_time.clone(), three.hits), (vec![1, 2, 1], 4));
+        assert_eq!([0, 1, 2, 3].map(|slice| three.start(slice)), [0, 2, 4, 7]);
+        assert_eq!([0..1, 1..2, 0..3].map(|slices| three.ratio_of(slices)), [0.5, 1.0, 4.0 / 7.0]);
+        assert_eq!(hits(7).over_time, [0, 1, 1, 1, 0, 0, 1]);
     }
 
     #[test]

@@ -37,7 +37,23 @@ pub(crate) struct Trace {
     pub(crate) ids: Vec<u32>,
     /// The size of each id, its last in the trace; none where every id weighs 1.
     pub(crate) sizes: Option<Vec<u64>>,
+    /// Where the requests change their nature, if that is known.
+    pub(crate) phases: Vec<Phase>,
     distinct: u32,
+}
+
+/// Requests of one nature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Phase {
+    /// The number of its first request, from 0.
+    pub(crate) start: u64,
+    pub(crate) name: &'static str,
+}
+
+/// `count` slices of equal length, or one longer, that are all there is.
+pub(crate) fn slices<T>(all: &[T], count: usize) -> impl Iterator<Item = &[T]> {
+    let start = move |slice| all.len() * slice / count;
+    (0..count).map(move |slice| &all[start(slice)..start(slice + 1)])
 }
 
 impl Trace {
@@ -113,7 +129,7 @@ impl Requests {
         }
         self.ids.shrink_to_fit();
         let sizes = if self.sizes.is_empty() { None } else { Some(self.sizes) };
-        Ok(Trace { name, ids: self.ids, sizes, distinct: self.distinct })
+        Ok(Trace { name, ids: self.ids, sizes, phases: Vec::new(), distinct: self.distinct })
     }
 }
 
@@ -440,6 +456,17 @@ mod tests {
             let trace = trace.expect("well formed");
             assert_eq!((&trace.ids[..], trace.sizes.as_deref()), (ids, sizes), "{format:?}");
             assert_eq!(trace.distinct(), ids.iter().max().map_or(0, |max| u64::from(*max) + 1));
+        }
+    }
+
+    #[test]
+    fn slices_are_all_there_is_and_nearly_of_a_length() {
+        for (length, count) in [(10, 1), (10, 3), (10, 10), (1_000, 7), (3, 5)] {
+            let all: Vec<_> = (0..length).collect();
+            let slices: Vec<_> = slices(&all, count).collect();
+            assert_eq!((&slices.concat(), slices.len()), (&all, count));
+            let short = length / count;
+            assert!(slices.iter().all(|slice| slice.len() == short || slice.len() == short + 1));
         }
     }
 

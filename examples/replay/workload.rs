@@ -1,4 +1,4 @@
-//! Synthetic workloads: `zipf:S`, `uniform`, `loop`, `scan`, `mixture:N`, `shift`.
+//! Synthetic workloads: `zipf:S`, `uniform`, `loop`, `scan`, `mixture:N`, `shift`, `regimes`.
 //!
 //! | workload | request `i` |
 //! |---|---|
@@ -8,10 +8,16 @@
 //! | `scan` | Zipf 0.99 over one half of the keys, interrupted by sweeps through the other half |
 //! | `mixture:N` | Zipf 0.9 over the keys, and, every fifth request, a key never asked for before, which is asked for once more `N` requests later |
 //! | `shift` | a third `loop` over 3/20 of the keys, a third Zipf 0.99 over a tenth that moves on, a third `loop` again |
+//! | `regimes` | a quarter each: Zipf 0.9 over the keys; a loop over 3/20 of them; a working set that drifts; Zipf 0.9 again, with other keys popular |
+//!
+//! The working set of `regimes` is asked for anew every fifth request, with the key after the last new one; the others ask again for
+//! one of the last new ones, as many as a fifth of the keys, by Zipf 0.9 the later ones more often. So what was used lately comes
+//! again, and what was used long ago does not, however often it was. A cache for a tenth of the keys sees every phase tell
+//! policies apart: the first and the last count, the loop is half as long again as the cache, and the working set forgets.
 //!
 //! The same seed gives the same requests on every machine, so a result can be repeated.
 
-use crate::trace::{Requests, Trace, TraceError};
+use crate::trace::{Phase, Requests, Trace, TraceError};
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
@@ -109,11 +115,13 @@ pub(crate) enum Workload {
     Mixture(u64),
     /// A load that changes its nature twice.
     Shift,
+    /// A load that changes its nature three times, and comes back to the first with other keys.
+    Regimes,
 }
 
 /// What `--workload` takes.
 pub(crate) const LEGAL: &str = "zipf:S (S from 0 to 10, such as zipf:0.99), uniform, loop, scan, \
-                                mixture:N (N from 1), shift";
+                                mixture:N (N from 1), shift, regimes";
 
 impl FromStr for Workload {
     type Err = String;
@@ -130,6 +138,7 @@ impl FromStr for Workload {
             ("loop", _) => Ok(Self::Loop),
             ("scan", _) => Ok(Self::Scan),
             ("shift", _) => Ok(Self::Shift),
+            ("regimes", _) => Ok(Self::Regimes),
             _ => Err(format!("legal are {LEGAL}")),
         }
     }
@@ -144,6 +153,7 @@ impl fmt::Display for Workload {
             Self::Scan => f.write_str("scan"),
             Self::Mixture(distance) => write!(f, "mixture:{distance}"),
             Self::Shift => f.write_str("shift"),
+            Self::Regimes => f.write_str("regimes"),
         }
     }
 }
@@ -163,12 +173,14 @@ impl Workload {
         let keys = u64::from(keys);
         let scan = Scan::new(keys);
         let mut mixture = Mixture::default();
+        let recency = Recency::new(keys);
         let zipf = match self {
             Self::Zipf(exponent) => Zipf::new(keys, exponent),
-            Self::Mixture(_) => Zipf::new(keys, 0.9),
+            Self::Mixture(_) | Self::Regimes => Zipf::new(keys, 0.9),
             Self::Shift => Zipf::new(keys.div_ceil(10), 0.99),
             _ => Zipf::new(scan.hot, 0.99),
         };
+        let phases = self.phases(requests);
         for i in 0..requests {
             let key = match self {
                 Self::Zipf(_) => zipf.draw(&mut draw) - 1,
@@ -179,14 +191,57 @@ impl Workload {
                     .once_more_or_new(i, distance, &mut draw)
                     .map_or_else(|| zipf.draw(&mut draw) - 1, |fresh| keys + fresh),
                 // The popular keys move on by one in ten requests.
-                Self::Shift if (requests / 3..requests / 3 * 2).contains(&i) => {
+                Self::Shift if (phases[1].start..phases[2].start).contains(&i) => {
                     (zipf.draw(&mut draw) - 1 + i / 10) % keys
                 }
-                Self::Shift => i % (keys * 3 / 20).max(1),
+                Self::Shift => round(i, keys),
+                Self::Regimes => match phases.iter().rposition(|phase| phase.start <= i) {
+                    Some(1) => keys / 4 + round(i, keys),
+                    Some(2) => recency.key(i - phases[2].start, &mut draw),
+                    Some(3) => keys - zipf.draw(&mut draw),
+                    _ => zipf.draw(&mut draw) - 1,
+                },
             };
             made.push_key(key, None).map_err(|what| TraceError::nowhere(name.clone(), what))?;
         }
-        made.finish(name.clone()).map_err(|what| TraceError::nowhere(name, what))
+        let mut trace =
+            made.finish(name.clone()).map_err(|what| TraceError::nowhere(name, what))?;
+        trace.phases = phases;
+        Ok(trace)
+    }
+
+    /// Where so many requests change their nature.
+    fn phases(self, requests: u64) -> Vec<Phase> {
+        let names: &[_] = match self {
+            Self::Shift => &["loop", "moving zipf", "loop again"],
+            Self::Regimes => &["zipf", "loop", "recency", "zipf, other keys"],
+            _ => &[],
+        };
+        let start = |at: usize| requests * at as u64 / names.len() as u64;
+        names.iter().enumerate().map(|(at, name)| Phase { start: start(at), name }).collect()
+    }
+}
+
+/// Request `i` of a loop that a cache for a tenth of the keys cannot hold.
+fn round(i: u64, keys: u64) -> u64 {
+    i % (keys * 3 / 20).max(1)
+}
+
+/// A working set that drifts through the keys, from their middle on and round.
+struct Recency {
+    keys: u64,
+    age: Zipf,
+}
+
+impl Recency {
+    fn new(keys: u64) -> Self {
+        Self { keys, age: Zipf::new(keys.div_ceil(5), 0.9) }
+    }
+
+    fn key(&self, i: u64, draw: &mut Draw) -> u64 {
+        let age = if i % 5 == 0 { 0 } else { self.age.draw(draw) - 1 };
+        // An age is below the number of keys.
+        (self.keys / 2 + self.keys + i / 5 - age) % self.keys
     }
 }
 
@@ -317,8 +372,41 @@ mod tests {
     }
 
     #[test]
+    fn regimes_change_three_times() {
+        let trace = Workload::Regimes.make(40_000, 1_000, 3).expect("made");
+        let starts: Vec<_> = trace.phases.iter().map(|phase| phase.start).collect();
+        assert_eq!(starts, [0, 10_000, 20_000, 30_000]);
+        assert_eq!(trace.ids, Workload::Regimes.make(40_000, 1_000, 3).expect("made").ids);
+        assert!(trace.distinct() <= 1_000);
+        let counts = |requests: std::ops::Range<usize>| {
+            let mut counts = vec![0; 1_000];
+            trace.ids[requests].iter().for_each(|id| counts[*id as usize] += 1);
+            counts
+        };
+        let favourite = |counts: &[u32]| (0..1_000).max_by_key(|id| counts[*id]).expect("ids");
+        let (first, last) = (counts(0..10_000), counts(30_000..40_000));
+        assert_ne!(favourite(&first), favourite(&last));
+        assert!(last[favourite(&first)] < 30 && first[favourite(&first)] > 500);
+        assert_eq!(trace.ids[10_000..10_150], trace.ids[10_150..10_300]);
+        assert_eq!(counts(10_000..20_000).iter().filter(|count| **count > 0).count(), 150);
+        // The working set: what is asked for at first is not asked for later.
+        let (early, late) = (counts(20_000..20_500), counts(22_000..22_500));
+        assert!((0..1_000).all(|id| early[id] == 0 || late[id] == 0));
+        assert!(early.iter().filter(|count| **count > 2).count() > 50, "and soon again");
+    }
+
+    #[test]
+    fn few_keys_and_few_requests_are_legal() {
+        for (requests, keys) in [(1, 1), (3, 1), (50, 1), (50, 2), (50, 7), (7, 100)] {
+            let trace = Workload::Regimes.make(requests, keys, 1).expect("made");
+            assert!(trace.distinct() <= u64::from(keys));
+            assert_eq!(trace.ids.len() as u64, requests);
+        }
+    }
+
+    #[test]
     fn names_read_back_and_nonsense_does_not() {
-        for text in ["zipf:0.99", "uniform", "loop", "scan", "mixture:250", "shift"] {
+        for text in ["zipf:0.99", "uniform", "loop", "scan", "mixture:250", "shift", "regimes"] {
             assert_eq!(text.parse::<Workload>().expect("legal").to_string(), text);
         }
         for text in ["zipf", "zipf:", "zipf:-1", "zipf:NaN", "zipf:inf", "loops", "mixture:0", ""] {

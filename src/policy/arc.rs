@@ -217,11 +217,11 @@ impl EvictionPolicy for AdaptiveReplacement {
     }
 
     fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(self.turns().into_iter().flat_map(|queue| self.queues.iter(queue).rev()))
+        Box::new(self.queues.in_order(self.turns()))
     }
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(self.turns().into_iter().rev().flat_map(|queue| self.queues.iter(queue)))
+        Box::new(self.queues.in_order(self.turns()).rev())
     }
 
     fn assert_valid(&self) {

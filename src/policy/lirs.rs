@@ -227,11 +227,11 @@ impl EvictionPolicy for Lirs {
     }
 
     fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new([HIR, LIR].into_iter().flat_map(|queue| self.queues.iter(queue).rev()))
+        Box::new(self.queues.in_order([HIR, LIR]))
     }
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new([LIR, HIR].into_iter().flat_map(|queue| self.queues.iter(queue)))
+        Box::new(self.queues.in_order([HIR, LIR]).rev())
     }
 
     fn assert_valid(&self) {

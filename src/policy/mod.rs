@@ -136,6 +136,7 @@ pub use no_eviction::NoEviction;
 pub use random::Random;
 pub use redis::RedisPolicy;
 pub use s3_fifo::S3Fifo;
+pub use sampled::Sampled;
 pub use sampled_lfu::SampledLfu;
 pub use sampled_lru::SampledLru;
 pub use sieve::Sieve;

@@ -120,6 +120,11 @@ impl<const N: usize, Note: Copy> Queues<N, Note> {
         self.lists[usize::from(queue)].iter(&self.links)
     }
 
+    /// The entries of all queues, each from its oldest on; `queues` are in the order in which they give.
+    pub(super) fn in_order(&self, queues: [Queue; N]) -> impl DoubleEndedIterator<Item = Slot> {
+        queues.into_iter().flat_map(|queue| self.iter(queue).rev())
+    }
+
     fn enter(&mut self, queue: Queue, slot: Slot) {
         let queue = usize::from(queue);
         self.lists[queue].push_front(&mut self.links, slot);
@@ -193,6 +198,8 @@ mod tests {
                 }
                 queues.assert_valid();
                 prop_assert_eq!(queues.len(), oracle.iter().map(VecDeque::len).sum::<usize>());
+                let order = [2, 0, 1].into_iter().flat_map(|at| oracle[at].iter().rev().map(|row| row.0));
+                prop_assert!(queues.in_order([2, 0, 1]).map(Slot::index).eq(order));
                 for (queue, oracle) in (0..).zip(&oracle) {
                     let order: Vec<_> = oracle.iter().map(|row| row.0).collect();
                     prop_assert_eq!(queues.iter(queue).map(Slot::index).collect::<Vec<_>>(), order);

@@ -231,11 +231,11 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new([LEAVING, SMALL, MAIN].into_iter().flat_map(|queue| self.queues.iter(queue).rev()))
+        Box::new(self.queues.in_order([LEAVING, SMALL, MAIN]))
     }
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new([MAIN, SMALL, LEAVING].into_iter().flat_map(|queue| self.queues.iter(queue)))
+        Box::new(self.queues.in_order([LEAVING, SMALL, MAIN]).rev())
     }
 
     fn assert_valid(&self) {

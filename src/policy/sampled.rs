@@ -48,8 +48,10 @@
 //!    offer C 1  │ C:1 F:3 A:8
 //! ```
 
-use super::{EvictionPolicy, HitCounters, Meta, Random, Slot, Victim};
+use super::{EvictionPolicy, Hears, HitCounters, Meta, Random, Slot, Touch, Use, Victim};
 use crate::observe::Cause;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// Residents drawn for a victim: Redis's `maxmemory-samples`.
 const SAMPLES: usize = 5;
@@ -105,59 +107,120 @@ impl Pool {
     }
 }
 
-/// Residents to draw from, and the pool.
-pub(super) struct Sampled {
+/// What a policy notes beside an entry, and how it reads its notes.
+pub trait Rank: Send + 'static {
+    /// The policy's name.
+    const NAME: &'static str;
+
+    /// The word after a use. It runs at every hit, on the thread that hits.
+    fn touch(it: Use) -> u32;
+
+    /// How little the entry with this word is worth by now.
+    fn idle(word: u32, now: u64) -> u64;
+}
+
+/// A policy that gives up the worst of a few, by Redis's sampling: [`SampledLru`](super::SampledLru) or
+/// [`SampledLfu`](super::SampledLfu).
+///
+/// `R` is what the one has and the other has not: what a use notes beside the entry, and how bad that is.
+///
+/// ```
+/// use cachette::policy::{EvictionPolicy, SampledLfu, SampledLru};
+///
+/// assert!(SampledLru::new().is_empty() && SampledLfu::new().is_empty());
+/// ```
+pub struct Sampled<R> {
     residents: Random,
     pool: Pool,
     /// Nobody has come or left since the last draws.
     drawn: bool,
+    rank: PhantomData<R>,
 }
 
-impl Sampled {
-    pub(super) const fn seeded(seed: u64) -> Self {
-        Self { residents: Random::seeded(seed), pool: Pool::new(POOL), drawn: false }
+impl<R: Rank> Sampled<R> {
+    /// A policy with no entries and a fixed seed. Allocates nothing. O(1).
+    #[must_use]
+    pub const fn new() -> Self {
+        Self::seeded(0)
     }
 
-    pub(super) fn insert(&mut self, slot: Slot, meta: &Meta) {
+    /// A policy with no entries, whose draws of victims follow from `seed`. O(1).
+    ///
+    /// ```
+    /// use cachette::{Cache, policy::{SampledLfu, SampledLru}};
+    ///
+    /// let lru = Cache::<u32, u32>::builder().capacity(9).policy(|| SampledLru::seeded(7)).build()?;
+    /// let lfu = Cache::<u32, u32>::builder().capacity(9).policy(|| SampledLfu::seeded(7)).build()?;
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
+    #[must_use]
+    pub const fn seeded(seed: u64) -> Self {
+        Self {
+            residents: Random::seeded(seed),
+            pool: Pool::new(POOL),
+            drawn: false,
+            rank: PhantomData,
+        }
+    }
+
+    /// The pool, most idle first, then the others as they happen to stand.
+    fn in_order(&self) -> impl DoubleEndedIterator<Item = Slot> {
+        let pool = self.pool.candidates.iter().rev().map(|candidate| candidate.slot);
+        pool.chain(self.residents.residents().filter(|&slot| !self.pool.holds(slot)))
+    }
+}
+
+impl<R: Rank> EvictionPolicy for Sampled<R> {
+    fn hears(&self) -> Hears {
+        Hears::Stamp(Touch::new(R::touch))
+    }
+
+    fn hears_misses(&self) -> bool {
+        false
+    }
+
+    fn insert(&mut self, slot: Slot, meta: &Meta) {
         self.residents.insert(slot, meta);
         self.drawn = false;
     }
 
-    pub(super) fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
+    fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
         self.residents.relocate(from, to, meta);
         self.pool.relocate(from, to);
     }
 
-    pub(super) fn remove(&mut self, slot: Slot, cause: Cause) {
+    fn remove(&mut self, slot: Slot, cause: Cause) {
         self.residents.remove(slot, cause);
         self.pool.leave(slot);
         self.drawn = false;
     }
 
-    /// The most idle in the pool, after others were drawn; `idle` makes an idleness of a word and the time.
-    pub(super) fn victim(&mut self, hits: &HitCounters<'_>, idle: fn(u32, u64) -> u64) -> Victim {
+    /// The most idle in the pool, after others were drawn.
+    fn victim(&mut self, _: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
         if !self.drawn {
             let now = hits.now();
             for _ in 0..SAMPLES {
                 let Some(slot) = self.residents.draw() else { break };
-                self.pool.offer(slot, idle(hits.stamp(slot), now));
+                self.pool.offer(slot, R::idle(hits.stamp(slot), now));
             }
             self.drawn = true;
         }
         self.pool.worst().map_or(Victim::None, Victim::Entry)
     }
 
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.residents.len()
     }
 
-    /// The pool, most idle first, then the others as they happen to stand.
-    pub(super) fn coldest(&self) -> impl DoubleEndedIterator<Item = Slot> {
-        let pool = self.pool.candidates.iter().rev().map(|candidate| candidate.slot);
-        pool.chain(self.residents.residents().filter(|&slot| !self.pool.holds(slot)))
+    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        Box::new(self.in_order())
     }
 
-    pub(super) fn assert_valid(&self) {
+    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        Box::new(self.in_order().rev())
+    }
+
+    fn assert_valid(&self) {
         self.residents.assert_valid();
         let pool = &self.pool.candidates;
         assert!(pool.len() <= POOL, "1: the pool has its size");
@@ -171,11 +234,22 @@ impl Sampled {
     }
 }
 
+impl<R: Rank> Default for Sampled<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Rank> fmt::Debug for Sampled<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(R::NAME).field("len", &self.len()).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::laws::CALM;
     use super::super::lockstep::{operations, random};
-    use super::super::{Touch, Use};
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -259,9 +333,24 @@ mod tests {
         }
     }
 
-    /// Slots are their own words, and the word is the idleness.
-    fn eighty() -> (Sampled, HitCounters<'static>) {
-        let mut hits = HitCounters::stamped(Touch::new(|it: Use| it.now as u32));
+    /// The word is the idleness.
+    struct Plain;
+
+    impl Rank for Plain {
+        const NAME: &'static str = "Plain";
+
+        fn touch(it: Use) -> u32 {
+            it.now as u32
+        }
+
+        fn idle(word: u32, _: u64) -> u64 {
+            u64::from(word)
+        }
+    }
+
+    /// Slots are their own words.
+    fn eighty() -> (Sampled<Plain>, HitCounters<'static>) {
+        let mut hits = HitCounters::stamped(Touch::new(Plain::touch));
         let mut sampled = Sampled::seeded(7);
         for index in 0..80 {
             hits.publish(Slot::new(index), 0);
@@ -273,16 +362,17 @@ mod tests {
 
     #[test]
     fn five_are_drawn_for_each_change_and_no_more() {
-        let (mut sampled, hits) = eighty();
+        let (mut sampled, mut hits) = eighty();
         let mut known = Vec::new();
         for round in 1..=3 {
-            let victim = sampled.victim(&hits, |word, _| u64::from(word));
-            assert_eq!(sampled.victim(&hits, |word, _| u64::from(word)), victim);
+            let victim = sampled.victim(None, &mut hits);
+            assert_eq!(sampled.victim(None, &mut hits), victim);
             assert!(sampled.pool.candidates.len() <= SAMPLES * round);
             assert!(sampled.pool.candidates.len() >= 4 * round, "few are drawn twice");
             sampled.assert_valid();
             known.push(victim);
-            let other = sampled.residents().find(|&slot| !sampled.pool.holds(slot)).unwrap();
+            let other =
+                sampled.residents.residents().find(|&slot| !sampled.pool.holds(slot)).unwrap();
             sampled.remove(other, Cause::Deleted);
         }
         let Some(Victim::Entry(last)) = known.last().copied() else { panic!("none") };
@@ -291,27 +381,19 @@ mod tests {
 
     #[test]
     fn a_candidate_that_moves_stays_a_candidate() {
-        let (mut sampled, hits) = eighty();
-        let Victim::Entry(worst) = sampled.victim(&hits, |word, _| u64::from(word)) else {
-            panic!("none")
-        };
+        let (mut sampled, mut hits) = eighty();
+        let Victim::Entry(worst) = sampled.victim(None, &mut hits) else { panic!("none") };
         let there = Slot::new(100);
         sampled.relocate(worst, there, &CALM);
-        assert_eq!(sampled.victim(&hits, |word, _| u64::from(word)), Victim::Entry(there));
+        assert_eq!(sampled.victim(None, &mut hits), Victim::Entry(there));
         sampled.assert_valid();
-    }
-
-    impl Sampled {
-        fn residents(&self) -> impl Iterator<Item = Slot> {
-            self.residents.residents()
-        }
     }
 
     #[test]
     fn damage_is_seen() {
-        let says = |damage: fn(&mut Sampled), what: &str| {
-            let (mut sampled, hits) = eighty();
-            sampled.victim(&hits, |word, _| u64::from(word));
+        let says = |damage: fn(&mut Sampled<Plain>), what: &str| {
+            let (mut sampled, mut hits) = eighty();
+            sampled.victim(None, &mut hits);
             sampled.assert_valid();
             damage(&mut sampled);
             let told = catch_unwind(AssertUnwindSafe(|| sampled.assert_valid())).unwrap_err();

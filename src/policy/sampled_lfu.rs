@@ -60,10 +60,8 @@
 //!    update A    │ A:13/1 B:3/3 C:3/5 ◄ not below 0
 //! ```
 
-use super::sampled::Sampled;
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Touch, Use, Victim};
-use crate::observe::Cause;
-use std::fmt;
+use super::Use;
+use super::sampled::{Rank, Sampled};
 
 /// The clock's resolution: a minute. A count falls by one in each.
 const TICK: u64 = 60_000_000_000;
@@ -95,30 +93,10 @@ const MAX: u32 = 255;
 /// # Ok::<(), cachette::BuildError>(())
 /// ```
 #[doc(alias = "allkeys-lfu")]
-pub struct SampledLfu {
-    sampled: Sampled,
-}
+pub type SampledLfu = Sampled<Frequency>;
 
-impl SampledLfu {
-    /// A policy with no entries and a fixed seed. Allocates nothing. O(1).
-    #[must_use]
-    pub const fn new() -> Self {
-        Self::seeded(0)
-    }
-
-    /// A policy with no entries, whose draws of victims follow from `seed`. O(1).
-    ///
-    /// ```
-    /// use cachette::{Cache, policy::SampledLfu};
-    ///
-    /// let cache = Cache::<u32, u32>::builder().capacity(9).policy(|| SampledLfu::seeded(7)).build()?;
-    /// # Ok::<(), cachette::BuildError>(())
-    /// ```
-    #[must_use]
-    pub const fn seeded(seed: u64) -> Self {
-        Self { sampled: Sampled::seeded(seed) }
-    }
-}
+/// The note of a use, and how it is read.
+pub enum Frequency {}
 
 /// The minute, as far as 16 bits tell.
 const fn minute(now: u64) -> u32 {
@@ -140,66 +118,17 @@ const fn counted(count: u32, random: u32) -> u32 {
     if counts && count < MAX { count + 1 } else { count }
 }
 
-fn touch(it: Use) -> u32 {
-    let count = it.word.map_or(INITIAL, |word| counted(decayed(word, it.now), it.random));
-    minute(it.now) << 8 | count
-}
+impl Rank for Frequency {
+    const NAME: &'static str = "SampledLfu";
 
-fn idle(word: u32, now: u64) -> u64 {
-    u64::from(MAX - decayed(word, now))
-}
-
-impl EvictionPolicy for SampledLfu {
-    fn hears(&self) -> Hears {
-        Hears::Stamp(Touch::new(touch))
+    fn touch(it: Use) -> u32 {
+        let count = it.word.map_or(INITIAL, |word| counted(decayed(word, it.now), it.random));
+        minute(it.now) << 8 | count
     }
 
-    fn hears_misses(&self) -> bool {
-        false
-    }
-
-    fn insert(&mut self, slot: Slot, meta: &Meta) {
-        self.sampled.insert(slot, meta);
-    }
-
-    fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
-        self.sampled.relocate(from, to, meta);
-    }
-
-    fn remove(&mut self, slot: Slot, cause: Cause) {
-        self.sampled.remove(slot, cause);
-    }
-
-    fn victim(&mut self, _: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
-        self.sampled.victim(hits, idle)
-    }
-
-    fn len(&self) -> usize {
-        self.sampled.len()
-    }
-
-    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(self.sampled.coldest())
-    }
-
-    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(self.sampled.coldest().rev())
-    }
-
-    fn assert_valid(&self) {
-        self.sampled.assert_valid();
-    }
-}
-
-impl Default for SampledLfu {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for SampledLfu {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SampledLfu").field("len", &self.len()).finish()
+    /// How far the count has fallen, or is from the highest.
+    fn idle(word: u32, now: u64) -> u64 {
+        u64::from(MAX - decayed(word, now))
     }
 }
 
@@ -207,7 +136,9 @@ impl fmt::Debug for SampledLfu {
 mod tests {
     use super::super::laws::{CALM, Segment};
     use super::super::lockstep::replay_marked;
+    use super::super::{EvictionPolicy, Slot, Victim};
     use super::*;
+    use crate::observe::Cause;
     use std::time::Duration;
 
     #[test]

@@ -59,10 +59,8 @@
 //!    victim A  │ A:15 C:16
 //! ```
 
-use super::sampled::Sampled;
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Touch, Use, Victim};
-use crate::observe::Cause;
-use std::fmt;
+use super::Use;
+use super::sampled::{Rank, Sampled};
 
 /// The clock's resolution: a second.
 const TICK: u64 = 1_000_000_000;
@@ -91,97 +89,27 @@ const LAST: u32 = (1 << 24) - 1;
 /// # Ok::<(), cachette::BuildError>(())
 /// ```
 #[doc(alias = "allkeys-lru")]
-pub struct SampledLru {
-    sampled: Sampled,
-}
+pub type SampledLru = Sampled<Recency>;
 
-impl SampledLru {
-    /// A policy with no entries and a fixed seed. Allocates nothing. O(1).
-    #[must_use]
-    pub const fn new() -> Self {
-        Self::seeded(0)
-    }
-
-    /// A policy with no entries, whose draws follow from `seed`. O(1).
-    ///
-    /// ```
-    /// use cachette::{Cache, policy::SampledLru};
-    ///
-    /// let cache = Cache::<u32, u32>::builder().capacity(9).policy(|| SampledLru::seeded(7)).build()?;
-    /// # Ok::<(), cachette::BuildError>(())
-    /// ```
-    #[must_use]
-    pub const fn seeded(seed: u64) -> Self {
-        Self { sampled: Sampled::seeded(seed) }
-    }
-}
+/// The note of a use, and how it is read.
+pub enum Recency {}
 
 /// The second, as far as 24 bits tell.
 const fn clock(now: u64) -> u32 {
     (now / TICK) as u32 & LAST
 }
 
-fn touch(it: Use) -> u32 {
-    clock(it.now)
-}
+impl Rank for Recency {
+    const NAME: &'static str = "SampledLru";
 
-/// The seconds since the last use; the clock may have gone round once.
-fn idle(word: u32, now: u64) -> u64 {
-    let clock = clock(now);
-    u64::from(if clock >= word { clock - word } else { clock + (LAST - word) })
-}
-
-impl EvictionPolicy for SampledLru {
-    fn hears(&self) -> Hears {
-        Hears::Stamp(Touch::new(touch))
+    fn touch(it: Use) -> u32 {
+        clock(it.now)
     }
 
-    fn hears_misses(&self) -> bool {
-        false
-    }
-
-    fn insert(&mut self, slot: Slot, meta: &Meta) {
-        self.sampled.insert(slot, meta);
-    }
-
-    fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
-        self.sampled.relocate(from, to, meta);
-    }
-
-    fn remove(&mut self, slot: Slot, cause: Cause) {
-        self.sampled.remove(slot, cause);
-    }
-
-    fn victim(&mut self, _: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
-        self.sampled.victim(hits, idle)
-    }
-
-    fn len(&self) -> usize {
-        self.sampled.len()
-    }
-
-    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(self.sampled.coldest())
-    }
-
-    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new(self.sampled.coldest().rev())
-    }
-
-    fn assert_valid(&self) {
-        self.sampled.assert_valid();
-    }
-}
-
-impl Default for SampledLru {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for SampledLru {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SampledLru").field("len", &self.len()).finish()
+    /// The seconds since the last use; the clock may have gone round once.
+    fn idle(word: u32, now: u64) -> u64 {
+        let clock = clock(now);
+        u64::from(if clock >= word { clock - word } else { clock + (LAST - word) })
     }
 }
 
@@ -189,7 +117,9 @@ impl fmt::Debug for SampledLru {
 mod tests {
     use super::super::laws::{CALM, Segment};
     use super::super::lockstep::replay_marked;
+    use super::super::{EvictionPolicy, Slot, Victim};
     use super::*;
+    use crate::observe::Cause;
     use std::time::Duration;
 
     #[test]
@@ -209,9 +139,9 @@ mod tests {
         assert_eq!((clock(999_999_999), clock(1_000_000_000)), (0, 1));
         assert_eq!(clock((1 << 24) * TICK + 5 * TICK), 5);
         let at = |second: u64| second * TICK + 7;
-        assert_eq!((idle(5, at(5)), idle(5, at(9))), (0, 4));
+        assert_eq!((Recency::idle(5, at(5)), Recency::idle(5, at(9))), (0, 4));
         // As Redis counts: the step past the last second is none.
-        assert_eq!(idle(LAST - 2, at((1 << 24) + 3)), 5);
+        assert_eq!(Recency::idle(LAST - 2, at((1 << 24) + 3)), 5);
     }
 
     #[test]

@@ -152,11 +152,11 @@ impl EvictionPolicy for Slru {
     }
 
     fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new([PROBATION, PROTECTED].into_iter().flat_map(|queue| self.queues.iter(queue).rev()))
+        Box::new(self.queues.in_order([PROBATION, PROTECTED]))
     }
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        Box::new([PROTECTED, PROBATION].into_iter().flat_map(|queue| self.queues.iter(queue)))
+        Box::new(self.queues.in_order([PROBATION, PROTECTED]).rev())
     }
 
     fn assert_valid(&self) {
