@@ -169,8 +169,9 @@ pub(crate) fn replay(
         .weigher(|_, size| *size)
         .segments(setting.segments)
         .seed(setting.seed)
-        // Seeded by hand, so that a run in several segments can be repeated.
-        .hasher(RandomState::with_seed(setting.seed as usize));
+        // Seeded by hand, so that a run can be repeated: what a policy's sketch, or a segment, holds depends on hashes. A
+        // single seed would be mixed with a secret of the process.
+        .hasher(RandomState::with_seeds(setting.seed, 0, 0, 0));
     let cache = (policy.choose)(build, setting.seed).build()?;
     let size_of = |id: u32| trace.sizes.as_ref().map_or(1, |sizes| sizes[id as usize]);
     let (mut hits, mut byte_hits, mut peak) = (0, 0_u64, 0);
