@@ -14,33 +14,41 @@ use crate::table::Table;
 const OURS: Who = Who::Ours("adaptive");
 
 pub fn text(outcome: &Outcome) -> String {
-    let mut out = format!("{}\n\n{}\n", heading(outcome), summaries(&outcome.cells).text());
-    if let Some((title, table)) = far(&outcome.cells) {
-        out += &format!("{title}\n\n{}\n", table.text());
-    }
-    out + &notes(&outcome.contenders)
+    whole(outcome, Table::text)
 }
 
 pub fn markdown(outcome: &Outcome) -> String {
-    let mut out = format!("{}\n\n{}\n", heading(outcome), summaries(&outcome.cells).markdown());
-    if let Some((title, table)) = far(&outcome.cells) {
-        out += &format!("{title}\n\n{}\n", table.markdown());
+    whole(outcome, Table::markdown)
+}
+
+fn whole(outcome: &Outcome, show: fn(&Table) -> String) -> String {
+    let mut out = format!("{}\n\n{}\n", heading(&outcome.cells), show(&summaries(&outcome.cells)));
+    if outcome.cells.iter().any(|cell| cell.hits.contains_key(&OURS)) {
+        let far = regret::far(&OURS, &outcome.cells);
+        out +=
+            &format!("{OURS} is more than {FAR} points below the best in {} cells.\n\n", far.len());
+        if !far.is_empty() {
+            out += &format!("{}\n", show(&details(&far)));
+        }
     }
     out + &notes(&outcome.contenders)
 }
 
-fn heading(outcome: &Outcome) -> String {
-    let cells = &outcome.cells;
+/// What was replayed, and against whom it is measured.
+fn heading(cells: &[Cell]) -> String {
     let traces: BTreeSet<_> = cells.iter().map(|cell| &cell.trace).collect();
-    let others: BTreeSet<_> = cells.iter().flat_map(|cell| cell.hits.keys()).collect();
-    let others: Vec<_> =
-        others.iter().filter(|who| !matches!(who, Who::Ours(_))).map(ToString::to_string).collect();
+    let everyone: BTreeSet<_> = cells.iter().flat_map(|cell| cell.hits.keys()).collect();
+    let names = |name: fn(&Who) -> Option<&str>| {
+        everyone.iter().filter_map(|who| name(who)).collect::<Vec<_>>().join(", ")
+    };
+    let reference = names(|who| if let Who::Reference(name) = who { Some(name) } else { None });
+    let peers = names(|who| if let Who::Peer(name) = who { Some(name) } else { None });
     format!(
-        "{} cells of {} traces, of {LEAST} entries and more. Regret: points of hit ratio below the best of {}. \
-         A cell is large from half a million requests and a hundredth of the distinct keys on.",
+        "{} cells of {} traces, of {LEAST} entries and more. Regret: points of hit ratio below the best of the \
+         reference ({reference}) and the peers ({peers}). A cell is large from half a million requests and a hundredth \
+         of the distinct keys on.",
         cells.len(),
         traces.len(),
-        others.join(", ")
     )
 }
 
@@ -79,14 +87,10 @@ fn points(points: f64) -> String {
     format!("{points:.2}")
 }
 
-/// The cells where our own recommendation is far from the best; none if it did not take part.
-fn far(cells: &[Cell]) -> Option<(String, Table)> {
-    if !cells.iter().any(|cell| cell.hits.contains_key(&OURS)) {
-        return None;
-    }
+/// A line a cell, with who is best there.
+fn details(far: &[(&Cell, f64)]) -> Table {
     let mut table = Table::new(["cell", "of distinct, %", "best", "its %", "ours, %", "regret"]);
-    let found = regret::far(&OURS, cells);
-    for (cell, regret) in &found {
+    for (cell, regret) in far {
         let (Some((best, hits)), Some(ours)) = (cell.best(), cell.hits.get(&OURS)) else {
             continue;
         };
@@ -99,10 +103,7 @@ fn far(cells: &[Cell]) -> Option<(String, Table)> {
             points(*regret),
         ]);
     }
-    Some((
-        format!("{OURS} is more than {FAR} points below the best in {} cells:", found.len()),
-        table,
-    ))
+    table
 }
 
 /// A line a peer: its version, and how it is set.

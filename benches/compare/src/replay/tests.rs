@@ -116,6 +116,10 @@ fn everything_is_told() {
             assert!(told.contains(name), "{name} is not in {told}");
         }
         assert!(told.contains("cachette adaptive is more than 2 points below the best in "));
+        assert!(
+            told.contains("reference (lru) and the peers (foyer lru, foyer s3-fifo, "),
+            "{told}"
+        );
     }
     assert!(markdown.contains("| contender "));
     let mut csv = Vec::new();
@@ -136,6 +140,21 @@ fn what_ours_are_measured_against_need_not_be_there() {
     let outcome = measure(&folder.args(&["--peers", "moka", "--policies", "lru"])).expect("runs");
     assert_eq!(outcome.cells.len(), 1, "the loop is left out");
     assert!(!output::text(&outcome).contains("cachette adaptive"));
+}
+
+#[test]
+fn of_long_traces_every_so_manieth_capacity_will_do() {
+    let mut trace = Workload::Loop.make(1_000, 400, 1).expect("made");
+    trace.name = "T".to_owned();
+    let rows = [50, 100, 200, 300, 400, 500, 600].map(|c| format!("T,{c},lru,1000,0\n"));
+    let reference = Reference::parse(&format!("{HEADER}{}", rows.concat())).expect("well formed");
+    let capacities = |every| -> Vec<_> {
+        let cells = cells(&trace, &reference, every).expect("the same trace");
+        cells.iter().map(|cell| cell.capacity).collect()
+    };
+    assert_eq!(capacities(1), [100, 200, 300, 400, 500, 600]);
+    assert_eq!(capacities(2), [200, 400, 600]);
+    assert_eq!(capacities(3), [200, 500]);
 }
 
 #[test]
