@@ -275,6 +275,19 @@ compare_smoke() {
     env -u CARGO_TARGET_DIR cargo run --release --manifest-path $COMPARE -- --quick
 }
 
+# Every peer and policy on a trace made here, against what replay finds: 20,000 requests, the low ones of 1,000 keys more often.
+compare_replay() {
+    local trace=$LOGS/made.csv known=$LOGS/known.csv told=$LOGS/regret.txt name
+    awk 'BEGIN { srand(1); for (i = 0; i < 20000; i++) print int(1000 * rand() ^ 3) }' >"$trace"
+    cargo run --quiet --release --example replay -- "$trace" --policies opt,lru,fifo --capacity 100,300 --csv "$known"
+    env -u CARGO_TARGET_DIR cargo run --quiet --release --manifest-path $COMPARE -- replay "$trace" --reference "$known" \
+        --csv "$LOGS/regret.csv" | tee "$told"
+    grep -q '^2 cells of 1 traces' "$told"
+    for name in moka quick_cache tinyufo 'foyer s3-fifo' 'cachette adaptive' 'lru (reference)'; do
+        grep -Eq "^  ${name//[()]/.} .* 2\$" "$told" || { echo "$name did not take part in both cells" >&2; return 1; }
+    done
+}
+
 # The interpreter is some hundred times slower than the machine: it sees few cases, and those tests that check a whole
 # structure after every step only if there is time.
 miri() {
@@ -365,6 +378,7 @@ else
     skip "replay, exact on the traces" "the traces are not here"
 fi
 step "comparison with other caches, quick" compare_smoke
+step "comparison of hit ratios, on a trace of its own" compare_replay
 if have rustup && { rustup run "$MINIMUM" rustc --version >/dev/null 2>&1 ||
     rustup toolchain install "$MINIMUM" --profile minimal >/dev/null 2>&1; }; then
     step "Rust $MINIMUM, the oldest supported" oldest

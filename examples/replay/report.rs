@@ -107,12 +107,12 @@ pub(crate) fn csv_row(cell: &Cell) -> String {
 }
 
 /// One row of a reference.
-struct Expected {
+pub(crate) struct Expected {
     trace: String,
-    capacity: u64,
-    policy: String,
-    requests: u64,
-    hits: u64,
+    pub(crate) capacity: u64,
+    pub(crate) policy: String,
+    pub(crate) requests: u64,
+    pub(crate) hits: u64,
     bytes: Option<(u64, u64)>,
 }
 
@@ -187,7 +187,12 @@ impl Reference {
         Ok(Self { rows: rows.collect::<Result<_, _>>()? })
     }
 
-    fn rows<'a>(&'a self, trace: &'a str, sized: bool) -> impl Iterator<Item = &'a Expected> {
+    /// What it has for a trace: where capacities are bytes, or where they are not.
+    pub(crate) fn rows<'a>(
+        &'a self,
+        trace: &'a str,
+        sized: bool,
+    ) -> impl Iterator<Item = &'a Expected> {
         self.rows.iter().filter(move |row| row.trace == trace && row.bytes.is_some() == sized)
     }
 

@@ -7,10 +7,12 @@
 //! cargo run --release -- --only get-hot-mt     one row
 //! cargo run --release -- --rows churn,insert --peers quick_cache,moka
 //! cargo run --release -- --full --threads 64   every row, on a large machine
+//! cargo run --release -- replay DIR --reference hit-ratios.csv    hit ratios on the traces of a folder
 //! ```
 //!
 //! Reading order: `work` (what is measured), `peer` (what a cache must offer), `loops` (how), `child` and `host` (in which
-//! process), `once` (rows that begin anew), `report` (what the numbers say), `floors` (whether that is enough).
+//! process), `once` (rows that begin anew), `report` (what the numbers say), `floors` (whether that is enough). Apart from these:
+//! `replay` (hit ratios), with what it shares with the example of that name.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,13 +34,38 @@ mod markdown;
 mod once;
 mod peer;
 mod peers;
+mod replay;
 mod report;
 mod table;
 mod work;
 
+#[path = "../../../examples/replay/pool.rs"]
+mod pool;
+#[cfg_attr(not(test), expect(dead_code, reason = "the example uses the rest"))]
+#[path = "../../../examples/replay/report.rs"]
+mod reference;
+#[expect(dead_code, reason = "the example uses the rest")]
+#[path = "../../../examples/replay/run.rs"]
+mod run;
+#[cfg_attr(not(test), expect(dead_code, reason = "the example uses the rest"))]
+#[path = "../../../examples/replay/trace.rs"]
+mod trace;
+#[path = "../../../examples/replay/zstd.rs"]
+mod zstd;
+
+#[cfg(test)]
+#[path = "../../../examples/replay/opt.rs"]
+mod opt;
+#[cfg(test)]
+#[path = "../../../examples/replay/workload.rs"]
+mod workload;
+
 /// Measures cachette beside other caches.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    mode: Option<Mode>,
     /// Rows to run, by name (see --list)
     #[arg(long, visible_alias = "only", value_delimiter = ',')]
     rows: Vec<String>,
@@ -71,6 +98,12 @@ struct Options {
     child: Option<String>,
 }
 
+/// What else than to measure.
+#[derive(clap::Subcommand)]
+enum Mode {
+    Replay(replay::Args),
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self::parse_from(["cachette-compare"])
@@ -95,6 +128,9 @@ fn main() -> ExitCode {
 }
 
 fn run(mut options: Options) -> Result<(), String> {
+    if let Some(Mode::Replay(args)) = &options.mode {
+        return replay::run(args);
+    }
     if options.list {
         list();
         return Ok(());

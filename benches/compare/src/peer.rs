@@ -164,22 +164,27 @@ impl Info {
         self.package == OURS
     }
 
-    /// The version that this program was built with. Where the tree holds several, the list of our own dependencies
-    /// says which.
+    /// The version that this program was built with.
     pub fn version(&self) -> &'static str {
-        let lock = include_str!("../Cargo.lock");
-        let direct = lock.split("[[package]]").find(|part| part.contains("\"cachette-compare\""));
-        let ours = |line: &'static str| {
-            let (package, version) = line.trim().trim_matches(['"', ',']).split_once(' ')?;
-            (package == self.package).then_some(version)
-        };
-        let only = || {
-            let mut lines = lock.lines();
-            lines.find(|line| quoted(line, "name = ") == Some(self.package))?;
-            quoted(lines.next()?, "version = ")
-        };
-        direct.and_then(|part| part.lines().find_map(ours)).or_else(only).unwrap_or("")
+        version(self.package)
     }
+}
+
+/// The version of a package that this program was built with. Where the tree holds several, the list of our own dependencies
+/// says which.
+pub fn version(package: &str) -> &'static str {
+    let lock = include_str!("../Cargo.lock");
+    let direct = lock.split("[[package]]").find(|part| part.contains("\"cachette-compare\""));
+    let ours = |line: &'static str| {
+        let (name, version) = line.trim().trim_matches(['"', ',']).split_once(' ')?;
+        (name == package).then_some(version)
+    };
+    let only = || {
+        let mut lines = lock.lines();
+        lines.find(|line| quoted(line, "name = ") == Some(package))?;
+        quoted(lines.next()?, "version = ")
+    };
+    direct.and_then(|part| part.lines().find_map(ours)).or_else(only).unwrap_or("")
 }
 
 fn quoted<'a>(line: &'a str, before: &str) -> Option<&'a str> {
