@@ -22,7 +22,7 @@
 //! ```
 //!
 //! **Good at** loads of any kind, and such as change. **Bad at** the first few thousand requests, while it learns; at phases shorter
-//! than ten times the capacity, which are over when it has learned; and where a cache has so few entries (below some 100) that
+//! than five times the capacity, which are over when it has learned; and where a cache has so few entries (below some 100) that
 //! its models tell nothing.
 //!
 //! **Invariants** are those of the rules and of the models; there are no others.
@@ -92,7 +92,7 @@ const START: u64 = 16;
 ///
 /// A hit costs readers a counter, stored if it is below three: hits from many threads do not contend. Making room costs O(1), an
 /// entry about 14 bytes. It keeps what is popular through scans and loops, and what is recent where that is what counts; it finds out
-/// which in some ten times as many requests as there are entries, again and again.
+/// which in some five times as many requests as there are entries, again and again.
 ///
 /// Where chance decides, its draws are those of a seed: [`new`](Self::new) has another for each policy, so that nobody can
 /// work out keys that would be let in; [`seeded`](Self::seeded) can be repeated.

@@ -190,7 +190,7 @@ impl Contender {
         match self {
             Self::Peer(peer) => Ok((peer.hits)(&trace.ids, capacity)),
             Self::Ours(policy) => {
-                let setting = Setting { segments, seed: 1, rate: 1_000, ttl: None };
+                let setting = Setting { segments, seed: 1, rate: 1_000, ttl: None, slices: 1 };
                 run::replay(trace, policy, capacity, setting, |_| ())
                     .map(|cell| cell.hits)
                     .map_err(|error| format!("capacity {capacity}, {segments} segments: {error}"))
