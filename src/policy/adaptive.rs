@@ -114,9 +114,14 @@ const START: u64 = 16;
 /// ```
 pub struct Adaptive {
     lazy: Lazy,
-    sketch: Sketch,
     /// None until it is known how many entries there will be.
-    models: Option<Box<Models>>,
+    learnt: Option<Box<Learnt>>,
+}
+
+/// What is known of the requests.
+struct Learnt {
+    sketch: Sketch,
+    models: Models,
 }
 
 impl Adaptive {
@@ -137,40 +142,46 @@ impl Adaptive {
     /// ```
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self { lazy: Lazy::new(MANNERS[0], Some(seed)), sketch: Sketch::new(1), models: None }
+        Self { lazy: Lazy::new(MANNERS[0], Some(seed)), learnt: None }
     }
 
     /// Fits sketch and models to so many entries, unless they are about right.
     fn fit(&mut self, entries: usize) {
-        let made = self.models.as_ref().map_or(0, |models| models.entries);
+        let made = self.learnt.as_ref().map_or(0, |learnt| learnt.models.entries);
         if entries > made * 2 || entries * 4 < made {
-            self.sketch.resize(entries);
             let mut models = Models::new(entries, self.lazy.manner);
             models.set_share(self.lazy.share);
-            self.models = Some(Box::new(models));
+            let sketch = match self.learnt.take() {
+                Some(mut learnt) => {
+                    learnt.sketch.resize(entries);
+                    learnt.sketch
+                }
+                None => Sketch::new(entries),
+            };
+            self.learnt = Some(Box::new(Learnt { sketch, models }));
         }
     }
+}
 
-    /// A key was asked for: if it is sampled, the models hear of it.
-    fn ask(&mut self, hash: u64, weight: u64) {
-        let sampled = |models: &&mut Box<Models>| models.samples(code_of(hash));
-        if let Some(models) = self.models.as_mut().filter(sampled) {
-            models.ask(hash, weight, &mut self.sketch);
-            self.lazy.manner = models.best();
+impl Learnt {
+    /// A key was asked for: if it is sampled, the models hear of it, and say how the cache is best run.
+    fn ask(&mut self, hash: u64, weight: u64, lazy: &mut Lazy) {
+        if self.models.samples(code_of(hash)) {
+            self.models.ask(hash, weight, &mut self.sketch);
+            lazy.manner = self.models.best();
         }
     }
 
     /// Tells the models of hits on residents that are sampled.
-    fn poll(&mut self, hits: &mut HitCounters<'_>) {
-        if !self.models.as_mut().is_some_and(|models| models.is_time()) {
+    fn poll(&mut self, lazy: &mut Lazy, hits: &mut HitCounters<'_>) {
+        if !self.models.is_time() {
             return;
         }
         for _ in 0..POLLS {
-            let next = self.models.as_mut().and_then(|models| models.next_resident());
-            let Some(slot) = next else { return };
+            let Some(slot) = self.models.next_resident() else { return };
             let mut popularity = Popularity { sketch: &mut self.sketch, feeds: true };
-            if self.lazy.poll(slot, hits, &mut popularity) {
-                self.ask(hits.hash(slot), self.lazy.regions.weight_of(slot));
+            if lazy.poll(slot, hits, &mut popularity) {
+                self.ask(hits.hash(slot), lazy.regions.weight_of(slot), lazy);
             }
         }
     }
@@ -187,57 +198,62 @@ impl EvictionPolicy for Adaptive {
 
     fn resize(&mut self, share: u64) {
         self.lazy.share = share;
-        if let Some(models) = &mut self.models {
-            models.set_share(share);
+        if let Some(learnt) = &mut self.learnt {
+            learnt.models.set_share(share);
         }
     }
 
     fn insert(&mut self, slot: Slot, meta: &Meta) {
-        let code = code_of(meta.hash);
         self.lazy.insert(slot, meta.weight);
-        if self.models.is_none() {
+        if self.learnt.is_none() {
             if self.lazy.regions.total_weight() <= self.lazy.share / START {
                 self.lazy.count_later(slot);
                 return;
             }
             self.fit(self.len() * START as usize);
         }
-        self.sketch.add(code, 1);
-        self.ask(meta.hash, meta.weight);
-        if let Some(models) = self.models.as_mut().filter(|models| models.samples(code)) {
-            models.settle(code, slot);
+        let Some(learnt) = &mut self.learnt else { return };
+        let code = code_of(meta.hash);
+        learnt.sketch.add(code, 1);
+        learnt.ask(meta.hash, meta.weight, &mut self.lazy);
+        if learnt.models.samples(code) {
+            learnt.models.settle(code, slot);
             self.lazy.mark(slot);
         }
     }
 
     fn update(&mut self, slot: Slot, meta: &Meta) {
         self.lazy.update(slot, meta.weight);
-        self.ask(meta.hash, meta.weight);
+        if let Some(learnt) = &mut self.learnt {
+            learnt.ask(meta.hash, meta.weight, &mut self.lazy);
+        }
     }
 
     fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
         self.lazy.relocate(from, to, meta.weight);
-        if let Some(models) = self.models.as_mut().filter(|_| self.lazy.is_marked(to)) {
-            models.moved(from, to);
+        if let Some(learnt) = self.learnt.as_mut().filter(|_| self.lazy.is_marked(to)) {
+            learnt.models.moved(from, to);
         }
     }
 
     fn remove(&mut self, slot: Slot, cause: Cause) {
-        if let Some(models) = self.models.as_mut().filter(|_| self.lazy.is_marked(slot)) {
-            models.left(slot, matches!(cause, Cause::Evicted | Cause::Replaced));
+        if let Some(learnt) = self.learnt.as_mut().filter(|_| self.lazy.is_marked(slot)) {
+            learnt.models.left(slot, matches!(cause, Cause::Evicted | Cause::Replaced));
         }
         self.lazy.remove(slot);
     }
 
     fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
-        if !self.lazy.is_decided() {
+        let decided = self.lazy.is_decided();
+        if !decided {
             self.fit(self.len());
-            if let Some(models) = &mut self.models {
-                models.set_share(self.lazy.regions.total_weight());
-            }
-            self.poll(hits);
         }
-        let mut popularity = Popularity { sketch: &mut self.sketch, feeds: true };
+        let Some(learnt) = &mut self.learnt else { return Victim::None };
+        if !decided {
+            learnt.models.set_share(self.lazy.regions.total_weight());
+            learnt.poll(&mut self.lazy, hits);
+        }
+        let mut popularity = Popularity { sketch: &mut learnt.sketch, feeds: true };
         let coming = newcomer.map_or(1, |meta| meta.weight);
         self.lazy.victim(coming, hits, &mut popularity).map_or(Victim::None, Victim::Entry)
     }
@@ -256,8 +272,8 @@ impl EvictionPolicy for Adaptive {
 
     fn assert_valid(&self) {
         self.lazy.assert_valid();
-        if let Some(models) = &self.models {
-            models.assert_valid();
+        if let Some(learnt) = &self.learnt {
+            learnt.models.assert_valid();
         }
     }
 }
@@ -375,7 +391,7 @@ mod tests {
             reader.ratio(keys * 40, |i| i % keys);
             let looping = reader.ratio(keys * 10, |i| i % keys);
             assert!(looping > 45, "{looping} % at {capacity}, where 66 are possible");
-            let models = reader.segment.policy.models.as_ref().unwrap();
+            let models = &reader.segment.policy.learnt.as_ref().unwrap().models;
             assert!(models.entries <= capacity * 4 && models.entries * 2 >= capacity);
             reader.segment.check(|_| true);
         }
@@ -385,9 +401,9 @@ mod tests {
     fn a_cache_that_holds_little_has_neither_sketch_nor_models() {
         let mut reader = Reader::new(1_600);
         reader.ratio(200, |i| i % 100);
-        assert!(reader.segment.policy.models.is_none());
+        assert!(reader.segment.policy.learnt.is_none());
         reader.ask(1_000);
-        let models = reader.segment.policy.models.as_ref().unwrap();
+        let models = &reader.segment.policy.learnt.as_ref().unwrap().models;
         assert_eq!(models.entries, 1_616, "made when the share's sixteenth is full");
     }
 
