@@ -271,6 +271,11 @@ page_begins() { # page, charts, column to sort by, direction, first row
     grep -Eq "<tbody> *<tr>$5" "$dom" || { echo "$5 is not the first row of $dom" >&2; return 1; }
 }
 
+# The comparison's own tests, which take minutes to build: two modes of it run without --long.
+compare_tests() {
+    env -u CARGO_TARGET_DIR cargo test --release --manifest-path $COMPARE
+}
+
 compare_smoke() {
     env -u CARGO_TARGET_DIR cargo run --release --manifest-path $COMPARE -- --quick
 }
@@ -403,6 +408,7 @@ else
     skip "fuzzing" "nightly or cargo-fuzz cannot be had"
 fi
 if [ -n "$LONG" ]; then
+    step "the comparison's own tests" compare_tests
     if cargo_tool cargo-mutants; then
         step "mutants" mutants
     else

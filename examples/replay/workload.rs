@@ -239,7 +239,10 @@ impl Recency {
     }
 
     fn key(&self, i: u64, draw: &mut Draw) -> u64 {
-        let age = if i % 5 == 0 { 0 } else { self.age.draw(draw) - 1 };
+        let age = match i % 5 {
+            0 => 0,
+            _ => self.age.draw(draw) - 1,
+        };
         // An age is below the number of keys.
         (self.keys / 2 + self.keys + i / 5 - age) % self.keys
     }

@@ -178,7 +178,7 @@ impl Models {
         }
         self.drop_if_unused(place);
         self.asked += 1;
-        if self.asked >= (self.entries as u64 / JUDGEMENTS >> self.zeros).max(1) {
+        if self.asked >= ((self.entries as u64 / JUDGEMENTS) >> self.zeros).max(1) {
             self.judge();
         }
     }

@@ -77,7 +77,8 @@ fn every_contender_replays_and_none_passes_the_optimum() {
         for cell in &outcome.cells {
             let trace = traces.iter().find(|trace| trace.name == cell.trace).expect("made above");
             let distinct = trace.distinct();
-            let most = opt::replay(&trace.ids, distinct as usize, cell.capacity, |_| ()).hits;
+            let most =
+                opt::hits(&opt::replay(&trace.ids, distinct as usize, cell.capacity, |_| ()).hit);
             assert_eq!(cell.hits.len(), outcome.contenders.len() + 1, "and the reference's lru");
             for (who, &hits) in &cell.hits {
                 assert!(hits <= most, "{who} at {cell}: {hits} of {most}");
