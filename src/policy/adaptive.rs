@@ -33,7 +33,7 @@
 //! | `insert`, `remove`, `relocate`, `update` | O(1) |
 //! | `victim` | O(1): at most [`WORK`](super::lazy::WORK) list moves, and two counters looked at for the models |
 //! | a sampled key, one of 8 or fewer | as much again in each model |
-//! | memory | 9 bytes an entry: links and mark; 3 to 6 for the sketch; at most about 50 KiB a segment for the models |
+//! | memory | 9 bytes an entry: links and mark; 3 to 6 for the sketch; at most about 60 KiB a segment for the models |
 //!
 //! No call of the policy hears of hits, so their number is not known: exact counts of hits in the window and in main, as other
 //! caches adapt by, would cost readers a shared write. What the models see of hits comes late and thinned out. Fed with every request

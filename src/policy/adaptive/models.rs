@@ -22,12 +22,13 @@
 //!
 //! 1. A node is there for each sampled key that is resident, or in a model, and for no other.
 //! 2. A node's bits name the models that it is in.
+//! 3. The residents that are known are of keys that are sampled.
 //!
 //! | operation | cost |
 //! |---|---|
 //! | a key that is not sampled | a comparison |
 //! | one that is | O(1): in each model a counter, or an insertion and the evictions that it needs, at most [`EVICTIONS`] |
-//! | memory | 80 bytes a node, of which there are about 600 for 2,048 entries or more, fewer for fewer |
+//! | memory | 100 bytes a node, of which there are about 600 for 2,048 entries or more, fewer for fewer |
 //!
 //! **Sources.** Sampling by hash: Waldspurger, Park, Garthwaite, Ahmad: *Efficient MRC Construction with SHARDS*, FAST 2015. Models
 //! to choose a window by: Einziger, Eytan, Friedman, Manes: *Adaptive Software Cache Management*, Middleware 2018.
@@ -287,6 +288,8 @@ impl Models {
     }
 
     pub(super) fn assert_valid(&self) {
+        let mut residents = self.residents.values();
+        assert!(residents.all(|&code| self.samples(code)), "3: a resident has a sampled key");
         for (&code, &place) in &self.places {
             let node = self.nodes[place];
             assert!(node.code == code && self.samples(code), "1: a node has a sampled key");
@@ -433,5 +436,7 @@ mod tests {
         assert!(unused.contains("1: a node is needed"), "{unused}");
         let code = complaint(|it| it.nodes[Slot::new(0)].code = 1);
         assert!(code.contains("1: a node has a sampled key"), "{code}");
+        let resident = complaint(|it| _ = it.residents.insert(Slot::new(3), 1));
+        assert!(resident.contains("3: a resident has a sampled key"), "{resident}");
     }
 }
