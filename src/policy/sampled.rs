@@ -248,10 +248,11 @@ impl<R: Rank> fmt::Debug for Sampled<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::laws::CALM;
+    use super::super::laws::{CALM, Segment};
     use super::super::lockstep::{operations, random};
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
 
     #[test]
     fn the_trace_above() {
@@ -348,6 +349,68 @@ mod tests {
         }
     }
 
+    /// The whole policy: the draws are those of a `Random` beside it, which has a lockstep of its own; the rest is Redis's pool
+    /// and a table of words.
+    #[test]
+    fn lockstep_of_the_whole_with_redis() {
+        let mut random = random();
+        let mut segment = Segment::new(Sampled::<Plain>::seeded(7));
+        let mut draws = Random::seeded(7);
+        let mut places = Places([None; POOL]);
+        let mut words: Vec<(Slot, u32)> = Vec::new();
+        let mut drawn = false;
+        for now in 0..operations() {
+            segment.hits.advance(Duration::from_nanos(random(3) as u64));
+            let word = segment.hits.now() as u32;
+            let pick = random(words.len().max(1));
+            let what =
+                if words.is_empty() { 0 } else { random(if words.len() < 60 { 10 } else { 7 }) };
+            let mut leaves = None;
+            match what {
+                0 | 7.. => {
+                    let slot = segment.insert(&CALM);
+                    draws.insert(slot, &CALM);
+                    words.push((slot, word));
+                    drawn = false;
+                }
+                1 => leaves = Some(words[pick].0),
+                2 => {
+                    let from = words[pick].0;
+                    let to = segment.relocate(from, &CALM);
+                    draws.relocate(from, to, &CALM);
+                    words[pick].0 = to;
+                    let pooled = places.0.iter_mut().flatten().filter(|it| it.0 == from);
+                    pooled.for_each(|it| it.0 = to);
+                }
+                3 | 4 => {
+                    segment.hit(words[pick].0);
+                    words[pick].1 = word;
+                }
+                _ => {
+                    for _ in 0..if drawn { 0 } else { SAMPLES } {
+                        let slot = draws.draw().expect("there is one");
+                        let idle = words.iter().find(|it| it.0 == slot).expect("a resident").1;
+                        places.leave(slot);
+                        places.offer(slot, u64::from(idle));
+                    }
+                    drawn = true;
+                    let worst =
+                        places.0.iter().copied().flatten().last().expect("some were drawn").0;
+                    assert_eq!(segment.victim(None), Victim::Entry(worst), "operation {now}");
+                    leaves = Some(worst).filter(|_| what == 5);
+                }
+            }
+            if let Some(slot) = leaves {
+                segment.remove(slot, Cause::Evicted);
+                draws.remove(slot, Cause::Evicted);
+                places.leave(slot);
+                words.retain(|it| it.0 != slot);
+                drawn = false;
+            }
+        }
+        segment.policy.assert_valid();
+    }
+
     /// Slots are their own words.
     fn eighty() -> (Sampled<Plain>, HitCounters<'static>) {
         let mut hits = HitCounters::stamped(Touch::new(Plain::touch));
@@ -355,7 +418,7 @@ mod tests {
         for index in 0..80 {
             hits.publish(Slot::new(index), 0);
             sampled.insert(Slot::new(index), &CALM);
-            hits.advance(std::time::Duration::from_nanos(1));
+            hits.advance(Duration::from_nanos(1));
         }
         (sampled, hits)
     }
