@@ -76,8 +76,7 @@ pub(crate) struct Args {
     /// Write a page with charts and a table to this file, too
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Compare the hits of exact policies (not of those that draw or have a sketch; s3-fifo may differ by 0.05 points) with this
-    /// file, such as one that --csv wrote
+    /// Compare the hits of exact policies (not of those that draw or have a sketch) with this file, such as one that --csv wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
 }

@@ -206,29 +206,26 @@ impl Reference {
 
     /// None where it has no such cell, or there is nothing to compare; else the differences, none of them in the empty string.
     pub(crate) fn differences(&self, cell: &Cell, check: Check) -> Option<String> {
-        let near = match check {
-            Check::None => return None,
-            Check::Exact => 0,
-            Check::Near(near) => near,
-        };
+        if check == Check::None {
+            return None;
+        }
         let mut rows = self.rows(&cell.trace, cell.bytes.is_some());
         // Some write a policy's name without its hyphen.
         let policy = cell.policy.replace('-', "");
         let expected = rows
             .find(|row| row.capacity == cell.capacity && row.policy.replace('-', "") == policy)?;
         let mut differences = String::new();
-        let mut compare = |what: &str, ours: u64, theirs: u64, slack: u64| {
-            if ours.abs_diff(theirs) > slack {
+        let mut compare = |what: &str, ours: u64, theirs: u64| {
+            if ours != theirs {
                 // Writing into a string cannot fail.
                 let _ = write!(differences, "; {what} {ours}, expected {theirs}");
             }
         };
-        let part = |of: u64| of / 10_000 * near + near;
-        compare("requests", cell.requests, expected.requests, 0);
-        compare("hits", cell.hits, expected.hits, part(cell.requests));
+        compare("requests", cell.requests, expected.requests);
+        compare("hits", cell.hits, expected.hits);
         if let (Some(ours), Some(theirs)) = (cell.bytes, expected.bytes) {
-            compare("bytes", ours.0, theirs.0, 0);
-            compare("byte hits", ours.1, theirs.1, part(theirs.0));
+            compare("bytes", ours.0, theirs.0);
+            compare("byte hits", ours.1, theirs.1);
         }
         let found = differences.trim_start_matches("; ");
         let place = format!("{} at {}, {}: ", cell.trace, cell.capacity, cell.policy);
@@ -347,16 +344,16 @@ mod tests {
     }
 
     #[test]
-    fn some_are_compared_nearly_and_some_not_at_all() {
+    fn a_name_may_lack_its_hyphen_and_what_is_drawn_is_not_compared() {
         let text = "trace,capacity,policy,requests,hits\nT,10,s3fifo,20000,9\n";
         let reference = Reference::parse(text).expect("well formed");
         let cell = |hits| Cell { policy: "s3-fifo", requests: 20_000, hits, ..cell(None) };
-        // One of ten thousand requests, and one for what is left over.
-        for (hits, near) in [(5, false), (6, true), (9, true), (12, true), (13, false)] {
-            let told = reference.differences(&cell(hits), Check::Near(1)).expect("compared");
-            assert_eq!(told.is_empty(), near, "{hits}: {told}");
-        }
-        assert_eq!(reference.differences(&cell(1), Check::None), None);
+        assert_eq!(reference.differences(&cell(9), Check::Exact).as_deref(), Some(""));
+        assert_eq!(
+            reference.differences(&cell(8), Check::Exact).as_deref(),
+            Some("T at 10, s3-fifo: hits 8, expected 9")
+        );
+        assert_eq!(reference.differences(&cell(8), Check::None), None);
     }
 
     #[test]

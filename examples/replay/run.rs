@@ -22,13 +22,7 @@ pub(crate) enum Check {
     None,
     /// They are a matter of arithmetic: to the hit.
     Exact,
-    /// So many of ten thousand requests, more or fewer.
-    Near(u64),
 }
-
-/// S3-FIFO gives up two entries at a time now and then. A simulator drops both; here the second is still hit until the next
-/// newcomer needs its room.
-const LEAVING: Check = Check::Near(5);
 
 /// A policy that can be named on the command line.
 #[derive(Debug)]
@@ -58,7 +52,7 @@ pub(crate) const POLICIES: &[Policy] = &[
     Policy { name: "fifo", check: Check::Exact, choose: |build, _| build.policy(Fifo::new) },
     Policy { name: "sieve", check: Check::Exact, choose: |build, _| build.policy(Sieve::new) },
     Policy { name: "clock", check: Check::Exact, choose: |build, _| build.policy(Clock::new) },
-    Policy { name: "s3-fifo", check: LEAVING, choose: |build, _| build.policy(S3Fifo::new) },
+    Policy { name: "s3-fifo", check: Check::Exact, choose: |build, _| build.policy(S3Fifo::new) },
     Policy { name: "slru", check: Check::Exact, choose: |build, _| build.policy(Slru::new) },
     Policy { name: "2q", check: Check::Exact, choose: |build, _| build.policy(TwoQ::new) },
     Policy {

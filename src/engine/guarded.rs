@@ -163,6 +163,14 @@ impl Guarded {
         victim
     }
 
+    /// Whether an entry is to leave even where there is room.
+    #[inline]
+    pub(crate) fn is_overfull(&mut self) -> bool {
+        let mut overfull = false;
+        self.call(|policy| overfull = policy.is_overfull());
+        overfull
+    }
+
     /// Starts afresh with these entries. A policy that panics even then gives way to LRU.
     pub(crate) fn mend<'a>(&mut self, residents: impl Iterator<Item = (Slot, Meta)> + Clone + 'a) {
         let make = Arc::clone(&self.make);

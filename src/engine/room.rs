@@ -16,8 +16,6 @@
 use super::budget::Reservation;
 use super::segment::Segment;
 use super::{Engine, Outgoing, SLICE, Stripe};
-use crate::observe::Cause;
-use crate::policy::Victim;
 use crate::sync::{Ordering, fence};
 use std::cmp::Reverse;
 
@@ -46,7 +44,7 @@ impl<K, V, F> Engine<K, V, F> {
         expire(&mut segment, clock, &mut room, out);
         for _ in 0..SLICE {
             let enough = room.amount() >= missing || segment.is_poor();
-            if enough || !evict(&mut segment, out) {
+            if enough || !segment.evict(out) {
                 break;
             }
             room.keep(std::mem::take(&mut out.freed));
@@ -145,7 +143,7 @@ fn squeeze<K, V, F>(
         let mut segment = stripe.lock();
         room.grab(weight);
         for _ in 0..SLICE {
-            if room.amount() >= weight || !evict(&mut segment, out) {
+            if room.amount() >= weight || !segment.evict(out) {
                 segment.tidy(out);
                 return;
             }
@@ -165,13 +163,6 @@ fn expire<K, V, F>(
     let more = segment.expires() && segment.expire(clock(), SLICE, out);
     room.keep(std::mem::take(&mut out.freed));
     more
-}
-
-/// Evicts the policy's victim. False if there is none.
-fn evict<K, V, F>(segment: &mut Segment<'_, K, V, F>, out: &mut Outgoing<K, V, F>) -> bool {
-    let Victim::Entry(slot) = segment.victim(None) else { return false };
-    segment.detach(slot, Cause::Evicted, out);
-    true
 }
 
 #[cfg(test)]

@@ -352,6 +352,24 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         }
     }
 
+    /// Evicts what the policy wants to leave even where there is room, at most a slice. True if there may be more.
+    #[inline]
+    pub(crate) fn thin(&mut self, out: &mut Outgoing<K, V, F>) -> bool {
+        for _ in 0..SLICE {
+            if !self.state.policy.is_overfull() || !self.evict(out) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Evicts the policy's victim. False if there is none.
+    pub(crate) fn evict(&mut self, out: &mut Outgoing<K, V, F>) -> bool {
+        let Victim::Entry(slot) = self.victim(None) else { return false };
+        self.detach(slot, Cause::Evicted, out);
+        true
+    }
+
     fn ask_policy(&mut self, newcomer: Option<&Meta>) -> Victim {
         let State { policy, scribe, keeper, .. } = &mut *self.state;
         policy.victim(newcomer, &self.shared.counts(scribe, keeper))

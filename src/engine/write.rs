@@ -128,9 +128,10 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
         let mut attempt =
             Attempt { engine: self, hash, weight, lifetime, when, guard, last: false };
         let mut asked = 0;
-        let ended = loop {
+        let (ended, mut more) = loop {
             let mut segment = self.lock(hash);
             let step = attempt.run(&mut segment, &mut entry, clock, &mut room, out);
+            let more = segment.thin(out);
             // Nothing stays reserved without a lock or a turn: a heavy write would look for it in vain.
             room.keep(std::mem::take(&mut out.freed));
             room.release();
@@ -146,9 +147,16 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
                     let home = Some(self.home(hash));
                     attempt.last = !self.reserve(missing, home, &mut room, clock, out);
                 }
-                ended => break ended,
+                ended => break (ended, more),
             }
         };
+        while more {
+            let mut segment = self.lock(hash);
+            more = segment.thin(out);
+            room.keep(std::mem::take(&mut out.freed));
+            room.release();
+            segment.tidy(out);
+        }
         match (ended, entry) {
             (Step::NotMet, Some(entry)) => Written::NotMet { entry },
             (Step::Refused(reason), Some(entry)) => Written::Refused { entry, reason },

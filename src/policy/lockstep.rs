@@ -152,12 +152,19 @@ fn beside_at<P: EvictionPolicy>(
                 paper.hit(key);
             }
             (_, None) => {
-                for gone in paper.miss(key) {
-                    let slot = slots.remove(&gone).unwrap();
+                let leaving = paper.miss(key);
+                for (asked, gone) in leaving.iter().enumerate() {
+                    // One makes room for a newcomer. More leave only if the policy says so.
+                    assert_eq!(segment.policy.is_overfull(), asked > 0, "{now}: {gone}");
+                    let slot = slots.remove(gone).unwrap();
                     assert_eq!(segment.victim(Some(&meta)), Victim::Entry(slot), "{now}: {gone}");
                     assert_eq!(segment.victim(Some(&meta)), Victim::Entry(slot), "asked again");
                     segment.remove(slot, Cause::Evicted);
                 }
+                assert!(
+                    leaving.is_empty() || !segment.policy.is_overfull(),
+                    "{now}: nobody is left"
+                );
                 slots.insert(key, segment.insert(&meta));
             }
         }

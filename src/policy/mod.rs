@@ -364,6 +364,13 @@ pub trait EvictionPolicy: Send {
     /// entry, and asks again if that was not enough.
     fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim;
 
+    /// Whether an entry is to leave even where there is room, because a queue of the policy's own is over its bound. Asked at
+    /// the end of every write: as long as this says yes, the engine evicts one [victim](Self::victim) after another, 64
+    /// before it unlocks the segment for others. By default no.
+    fn is_overfull(&self) -> bool {
+        false
+    }
+
     /// How many entries the policy holds.
     fn len(&self) -> usize;
 
@@ -419,6 +426,9 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
     }
     fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
         (**self).victim(newcomer, hits)
+    }
+    fn is_overfull(&self) -> bool {
+        (**self).is_overfull()
     }
     fn len(&self) -> usize {
         (**self).len()

@@ -17,10 +17,9 @@
 //!              leaves    its ghost [ d c b a ] ───┘ asked for again
 //! ```
 //!
-//! What leaves waits in a third queue, **leaving**, until the engine wants the room. Mostly it is one entry, and leaves at once. But
-//! when small gives to a main that is full, main gives up one for it, and small still has to find its own: two leave for one
-//! newcomer, and the second waits for the next newcomer. If it is hit meanwhile, it is as if it had come back: from small, it
-//! has a ghost, and goes into main; from main it has none, and goes into small.
+//! What leaves waits in a third queue, **leaving**, until the engine has taken it. Mostly it is one entry. But when small gives to a
+//! main that is full, main gives up one for each, and small still has to find its own: several leave for one newcomer, and
+//! the policy is overfull until they have.
 //!
 //! **Good at** workloads with many one-hit wonders: web, key-value stores. **Bad at** loops, and at keys whose second use comes when they
 //! have left small and their ghosts are gone; on databases and disks, policies that count are better.
@@ -43,7 +42,7 @@
 //!
 //! **Source.** Yang, Zhang, Qiu, Yue, Rashmi: *FIFO queues are all you need for cache eviction*, SOSP 2023. Where the paper leaves
 //! room: counts are cleared on the way from small to main; what leaves main has no ghost. Added here: weights, and
-//! the queue of those who leave, since an engine takes no more than it needs. (The paper's second victim is gone at once.)
+//! the queue of those who leave, since an engine takes them one by one.
 //!
 //! **Trace.** Worked by hand; the test replays it from this very text. `small / main / ghosts`, each from oldest to newest; `*` is
 //! a hit, `†` an entry that leaves. Capacity 4: small has 1, main 3.
@@ -66,14 +65,15 @@
 //!    insert A     │ D E / B A / c        ◄ straight into main
 //!    hit D        │ D* E / B A / c
 //!    victim D C   │ †D E / B A / d       ◄ one hit is not enough; and C is known
-//!    hit D        │ †D* E / B A / d      ◄ just in time
-//!    victim E C   │ †E / B A D / e       ◄ with its ghost, D goes into main; the next one leaves
-//!    evict E      │ / B A D / e
-//!    insert C     │ / B A D C / e
-//!    hit B        │ / B* A D C / e
-//!    victim A F   │ †A / D C B / e       ◄ B goes round, for its hit; what leaves main has no ghost
-//!    relocate D G │ †A / G C B / e       ◄ a new value, in another slot: same place
-//!    evict A      │ / G C B / e
+//!    hit D        │ †D* E / B A / d      ◄ too late
+//!    evict D      │ E / B A / d
+//!    insert C     │ E / B A C / d
+//!    hit B        │ E / B* A C / d
+//!    hit E        │ E* / B* A C / d
+//!    hit E        │ E** / B* A C / d
+//!    victim A F   │ †A / C B E / d       ◄ E goes over to a main that is full. There B goes round, for its hit; A leaves, without a ghost
+//!    relocate C G │ †A / G B E / d       ◄ a new value, in another slot: same place
+//!    evict A      │ / G B E / d
 //! ```
 
 use super::ghosts::Ghosts;
@@ -125,16 +125,6 @@ impl S3Fifo {
     #[must_use]
     pub const fn new() -> Self {
         Self { queues: Queues::new(), ghosts: Ghosts::new(), small: 1, main: 0 }
-    }
-
-    /// Takes those who were hit out of the front of those who leave.
-    fn rescue(&mut self, hits: &mut HitCounters<'_>) {
-        while let Some(slot) = self.queues.oldest(LEAVING) {
-            let Some(fewer) = hits.get(slot).checked_sub(1) else { break };
-            hits.set(slot, fewer);
-            let known = self.ghosts.take(self.queues.row(slot).note).is_some();
-            self.queues.move_to(if known { MAIN } else { SMALL }, slot);
-        }
     }
 
     /// Makes at least one entry leave, if there is any.
@@ -219,11 +209,14 @@ impl EvictionPolicy for S3Fifo {
         if let Some(newcomer) = newcomer {
             let _ = self.ghosts.hold(newcomer.hash);
         }
-        self.rescue(hits);
         if self.queues.count(LEAVING) == 0 {
             self.choose(hits);
         }
         self.queues.oldest(LEAVING).map_or(Victim::None, Victim::Entry)
+    }
+
+    fn is_overfull(&self) -> bool {
+        self.queues.count(LEAVING) > 0
     }
 
     fn len(&self) -> usize {
@@ -389,22 +382,6 @@ mod tests {
     #[test]
     fn lockstep_with_the_pseudo_code() {
         beside(S3Fifo::new, Algorithm::of);
-    }
-
-    #[test]
-    fn who_leaves_main_and_is_hit_starts_again_in_small() {
-        let mut segment = Segment::new(S3Fifo::new());
-        segment.policy.resize(2);
-        let keyed = |hash| Meta::new(hash, 1, u64::MAX);
-        let [a, b] = [1, 2].map(|hash| segment.insert(&keyed(hash)));
-        (0..2).for_each(|_| segment.hit(a));
-        (0..2).for_each(|_| segment.hit(b));
-        // A goes over; for B, main gives up A; small is empty then.
-        assert_eq!(segment.victim(None), Victim::Entry(a));
-        (0..2).for_each(|_| segment.hit(a));
-        assert_eq!(segment.victim(None), Victim::Entry(a), "one hit is not enough for main");
-        assert_eq!(segment.policy.ghosts.hashes(), [1]);
-        segment.check(|_| true);
     }
 
     #[test]

@@ -149,6 +149,64 @@ fn a_policy_that_names_nonsense_is_not_believed() {
     }
 }
 
+/// FIFO that keeps no more than a bound of its own.
+struct Narrow {
+    inner: Fifo,
+    bound: Arc<AtomicU64>,
+}
+
+impl EvictionPolicy for Narrow {
+    fn hears(&self) -> Hears {
+        Hears::Nothing
+    }
+    fn insert(&mut self, slot: Slot, meta: &Meta) {
+        self.inner.insert(slot, meta);
+    }
+    fn remove(&mut self, slot: Slot, cause: Cause) {
+        self.inner.remove(slot, cause);
+    }
+    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
+        self.inner.victim(newcomer, hits)
+    }
+    fn is_overfull(&self) -> bool {
+        self.inner.len() as u64 > self.bound.load(Ordering::Relaxed)
+    }
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        self.inner.coldest()
+    }
+    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
+        self.inner.hottest()
+    }
+}
+
+#[test]
+fn a_policy_that_is_overfull_evicts_where_there_is_room() {
+    let bound = Arc::new(AtomicU64::new(NEVER));
+    let told = Arc::clone(&bound);
+    let engine = engine(1, 300, move || {
+        let narrow = Narrow { inner: Fifo::new(), bound: Arc::clone(&told) };
+        Box::new(narrow) as Box<dyn EvictionPolicy>
+    });
+    let evicted = |key| {
+        let (written, causes) = put(&engine, key, 1, NEVER, 0);
+        assert!(matches!(written, Done::Stored(_)));
+        assert!(causes.iter().all(|&cause| cause == Cause::Evicted));
+        assert_valid(&engine);
+        causes.len()
+    };
+    assert_eq!((0..200).map(evicted).sum::<usize>(), 0);
+    // More than a slice, exactly one, and none.
+    for (left, most, key) in [(200, 71, 200), (71, 8, 201), (8, 9, 202)] {
+        bound.store(most, Ordering::Relaxed);
+        let gone = (left + 1_u64).saturating_sub(most);
+        assert_eq!(evicted(key) as u64, gone);
+        assert_eq!(engine.budget.used(), left + 1 - gone, "what left was given back");
+    }
+}
+
 /// FIFO that hears of hits as it is told to, and of misses; it writes down what it sees.
 struct Witness {
     inner: Fifo,
