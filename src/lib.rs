@@ -88,7 +88,7 @@ pub use error::{
 #[cfg(not(cachette_loom))]
 pub use expiry::Expiry;
 #[cfg(not(cachette_loom))]
-pub use load::Outcome;
+pub use load::{Outcome, Spawn, Task};
 #[cfg(not(cachette_loom))]
 pub use maintainer::Maintainer;
 #[cfg(not(cachette_loom))]

@@ -20,9 +20,13 @@ mod block;
 mod flight;
 #[cfg(not(cachette_loom))]
 mod lead;
+#[cfg(not(cachette_loom))]
+mod spawn;
 mod waits;
 
 #[cfg(not(cachette_loom))]
 pub use lead::Outcome;
 #[cfg(not(cachette_loom))]
 pub(crate) use lead::Ticket;
+#[cfg(not(cachette_loom))]
+pub use spawn::{Spawn, Task};
