@@ -12,6 +12,7 @@ use equivalent::Equivalent;
 use std::any::Any;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
+use std::ops::Deref;
 
 /// A load's mark under its key: the flight, which is this one and no other.
 pub(crate) struct Ticket<V>(Arc<Flight<Arc<V>>>);
@@ -25,6 +26,33 @@ impl<V> PartialEq for Ticket<V> {
 impl<V> Clone for Ticket<V> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> Ticket<V> {
+    /// Which load it is of.
+    pub(super) fn id(&self) -> u64 {
+        self.0.id()
+    }
+
+    /// Waits for the end of the load: its value, or its error; neither if it was abandoned, or failed with an error of
+    /// another type.
+    pub(super) async fn wait<E>(self) -> Result<Option<Arc<V>>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        let _waiting = waits::wait_for(self.id()).map_err(|_| LoadError::Recursive)?;
+        let landing = self.0.join().await;
+        // The flight must not be the last to own a value whose destructor panics.
+        drop(self);
+        match landing {
+            Landing::Landed(value) => Ok(Some(value)),
+            Landing::Failed(error) => match error.downcast() {
+                Ok(error) => Err(LoadError::Failed(error)),
+                Err(_) => Ok(None),
+            },
+            Landing::Abandoned => Ok(None),
+        }
     }
 }
 
@@ -68,14 +96,15 @@ impl<V, E: Send + Sync + 'static> Outcome<V> for Result<V, E> {
 }
 
 /// Where a caller stands who found nothing.
-enum Begun<'a, K, V, S>
+pub(super) enum Begun<C, K, V, S>
 where
+    C: Deref<Target = Cache<K, V, S>>,
     K: Hash + Eq,
     S: BuildHasher,
 {
     Resident(V),
     Join(Ticket<V>),
-    Lead(Lead<'a, K, V, S>),
+    Lead(Lead<C, K, V, S>),
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -185,24 +214,17 @@ where
         R: Outcome<V>,
     {
         loop {
-            let ticket = match self.begin(hash, key) {
+            match Lead::begin(self, hash, key) {
                 Begun::Resident(value) => return Ok(value),
-                Begun::Lead(lead) => return lead.run(loader).await,
-                Begun::Join(ticket) => ticket,
-            };
-            let _waiting = waits::wait_for(ticket.0.id()).map_err(|_| LoadError::Recursive)?;
-            let landing = ticket.0.join().await;
-            // The flight must not be the last to own a value whose destructor panics.
-            drop(ticket);
-            match landing {
-                Landing::Landed(value) => return Ok(self.unshare(value)),
-                Landing::Failed(error) => {
-                    // An error of another type is for others: this caller's own loader is next.
-                    if let Ok(error) = error.downcast() {
-                        return Err(LoadError::Failed(error));
+                Begun::Lead(lead) => {
+                    return lead.run(loader).await.1.map(|value| self.unshare(value));
+                }
+                // It may be abandoned, or its error be for others: then this caller's own loader is next.
+                Begun::Join(ticket) => {
+                    if let Some(value) = ticket.wait().await? {
+                        return Ok(self.unshare(value));
                     }
                 }
-                Landing::Abandoned => {}
             }
         }
     }
@@ -215,43 +237,18 @@ where
         let pin = epoch::pin();
         self.read(pin.guard(), hash, key).map(|entry| entry.value.clone())
     }
-
-    /// Looks the key up, joins its load, or leaves a mark and leads: one lock.
-    fn begin<Q>(&self, hash: u64, key: &Q) -> Begun<'_, K, V, S>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
-    {
-        let ticket = Ticket(Flight::new());
-        // Both are the user's `Clone`, so they run before the lock.
-        let (key_of_mark, key_of_lead) = (key.to_owned(), key.to_owned());
-        let pin = epoch::pin();
-        let mut segment = self.engine.lock(hash);
-        let now = self.now_in(&segment);
-        let live = segment.find_live(hash, key, now);
-        if let Some(found) = live.and_then(|slot| segment.found(slot, pin.guard())) {
-            drop(segment);
-            return Begun::Resident(found.entry.value.clone());
-        }
-        if let Some(ticket) = segment.pending().load(hash, key) {
-            return Begun::Join(ticket.clone());
-        }
-        segment.pending().add_load(hash, key_of_mark, ticket.clone());
-        drop(segment);
-        let stage = Stage::Loading;
-        let mut lead = Lead { cache: self, hash, key: key_of_lead, ticket, began: 0, stage };
-        // Only now that the mark has an owner: a clock may panic.
-        lead.began = self.now();
-        Begun::Lead(lead)
-    }
 }
 
 /// The right and the duty to end a flight. Dropped before it has landed, it hands over: one of those who wait leads next.
-struct Lead<'a, K, V, S>
+///
+/// `C` is who holds the cache meanwhile: a caller borrows it, a load that may outlive its callers owns a part of it.
+pub(super) struct Lead<C, K, V, S>
 where
+    C: Deref<Target = Cache<K, V, S>>,
     K: Hash + Eq,
     S: BuildHasher,
 {
-    cache: &'a Cache<K, V, S>,
+    cache: C,
     hash: u64,
     key: K,
     ticket: Ticket<V>,
@@ -269,34 +266,70 @@ enum Stage {
     Ended,
 }
 
-impl<K, V, S> Lead<'_, K, V, S>
+impl<C, K, V, S> Lead<C, K, V, S>
 where
+    C: Deref<Target = Cache<K, V, S>>,
     K: Hash + Eq + Clone,
     V: Clone,
     S: BuildHasher,
 {
-    async fn run<R, F>(mut self, loader: impl FnOnce() -> F) -> Result<V, LoadError<R::Error>>
+    /// Looks the key up, joins its load, or leaves a mark and leads: one lock.
+    pub(super) fn begin<Q>(cache: C, hash: u64, key: &Q) -> Begun<C, K, V, S>
     where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let ticket = Ticket(Flight::new());
+        // Both are the user's `Clone`, so they run before the lock.
+        let (key_of_mark, key_of_lead) = (key.to_owned(), key.to_owned());
+        let pin = epoch::pin();
+        let mut segment = cache.engine.lock(hash);
+        let now = cache.now_in(&segment);
+        let live = segment.find_live(hash, key, now);
+        if let Some(found) = live.and_then(|slot| segment.found(slot, pin.guard())) {
+            drop(segment);
+            return Begun::Resident(found.entry.value.clone());
+        }
+        if let Some(ticket) = segment.pending().load(hash, key) {
+            return Begun::Join(ticket.clone());
+        }
+        segment.pending().add_load(hash, key_of_mark, ticket.clone());
+        drop(segment);
+        let stage = Stage::Loading;
+        let mut lead = Self { cache, hash, key: key_of_lead, ticket, began: 0, stage };
+        // Only now that the mark has an owner: a clock may panic.
+        lead.began = lead.cache.now();
+        Begun::Lead(lead)
+    }
+
+    /// Runs the loader and lands what it gives. Whoever held the cache, and the value or the error, are for the caller, who is the
+    /// last owner of the value if those who waited are not.
+    pub(super) async fn run<R, F>(
+        mut self,
+        loader: impl FnOnce() -> F,
+    ) -> (C, Result<Arc<V>, LoadError<R::Error>>)
+    where
+        C: Clone,
         F: Future<Output = R>,
         R: Outcome<V>,
     {
-        let outcome = waits::led(self.ticket.0.id(), async { loader().await }).await;
+        let outcome = waits::led(self.ticket.id(), async { loader().await }).await;
         let took = self.cache.now().saturating_sub(self.began);
         self.cache.recorder.add(Tally::LoadNanos, took);
         self.stage = Stage::Loaded;
-        match outcome.into_result() {
+        let landed = match outcome.into_result() {
             Ok(value) => {
                 self.cache.recorder.count(Tally::Loads);
-                let (cache, value) = (self.cache, self.land(value));
-                // As in `load`: the caller is the last owner, if anyone here is.
-                drop(self);
-                Ok(cache.unshare(value))
+                Ok(self.land(value))
             }
             Err(error) => {
                 self.cache.recorder.count(Tally::LoadFailures);
                 Err(LoadError::Failed(self.fail(error)))
             }
-        }
+        };
+        let cache = self.cache.clone();
+        // Not at the end of the function: where a destructor panics there, what is returned is not dropped.
+        drop(self);
+        (cache, landed)
     }
 
     /// Publishes the value, if nothing was written meanwhile, and gives it to all who wait.
@@ -332,8 +365,9 @@ where
     }
 }
 
-impl<K, V, S> Lead<'_, K, V, S>
+impl<C, K, V, S> Lead<C, K, V, S>
 where
+    C: Deref<Target = Cache<K, V, S>>,
     K: Hash + Eq,
     S: BuildHasher,
 {
@@ -345,8 +379,9 @@ where
     }
 }
 
-impl<K, V, S> Drop for Lead<'_, K, V, S>
+impl<C, K, V, S> Drop for Lead<C, K, V, S>
 where
+    C: Deref<Target = Cache<K, V, S>>,
     K: Hash + Eq,
     S: BuildHasher,
 {
