@@ -1,9 +1,10 @@
 //! Building a cache: every choice, checked together.
 
 use crate::cache::{Cache, Listener, Weigher};
-use crate::engine::{Engine, Make};
+use crate::engine::{Engine, Make, Plan};
 use crate::error::BuildError;
-use crate::expiry::{Expiry, Jitter, Lifetimes};
+use crate::expiry::{Expiry, FreshnessBy, Jitter, Lifetimes};
+use crate::freshness::Freshness;
 use crate::observe::{Cause, Recorder};
 use crate::policy::{Adaptive, EvictionPolicy};
 use crate::sync::Arc;
@@ -54,6 +55,8 @@ pub struct Builder<K, V, S = ahash::RandomState> {
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
     expiry: Option<Box<dyn Expiry<K, V>>>,
+    freshness: Option<Freshness>,
+    freshness_by: Option<Box<FreshnessBy<K, V>>>,
     jitter: Option<f64>,
     seed: Option<u64>,
     hasher: S,
@@ -72,6 +75,8 @@ impl<K, V> Builder<K, V> {
             time_to_live: None,
             time_to_idle: None,
             expiry: None,
+            freshness: None,
+            freshness_by: None,
             jitter: None,
             seed: None,
             hasher: ahash::RandomState::new(),
@@ -185,6 +190,43 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// How long values are fresh, when they are loaded anew, and whether they are served stale: instead of a time to live.
+    /// All but its TTL and its jitter need a [`loader`](Self::loader). See [`Freshness`] for its timeline and an example.
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = Some(freshness);
+        self
+    }
+
+    /// Decides the freshness of each value that is written, by the [`freshness`](Self::freshness) of all, which must be given and is its third
+    /// argument. A value is served stale no longer than that allows; jitter, early refresh and throttle are the same for all.
+    ///
+    /// ```
+    /// use cachette::{Cache, Freshness};
+    /// use std::time::Duration;
+    ///
+    /// struct Token { seconds: u64 }
+    /// let cache = Cache::builder()
+    ///     .capacity(100)
+    ///     .freshness(Freshness::new(Duration::from_secs(60)))
+    ///     .freshness_by(|_: &u32, token: &Option<Token>, usual| match token {
+    ///         Some(token) => usual.ttl(Duration::from_secs(token.seconds)),
+    ///         None => usual.ttl(Duration::from_secs(5)), // not found: ask again soon
+    ///     })
+    ///     .build()?;
+    /// cache.put(1, Some(Token { seconds: 3_600 }));
+    /// cache.put(2, None);
+    /// assert!(cache.time_to_live_of(&1).unwrap() > Duration::from_secs(3_500));
+    /// assert!(cache.time_to_live_of(&2).unwrap() <= Duration::from_secs(5));
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
+    pub fn freshness_by(
+        mut self,
+        decide: impl Fn(&K, &V, Freshness) -> Freshness + Send + Sync + 'static,
+    ) -> Self {
+        self.freshness_by = Some(Box::new(decide));
+        self
+    }
+
     /// Shortens each time to live by a random part of up to `fraction` of it, so that entries stored together do not expire,
     /// and are not loaded, together. With 0.1, a TTL of 60 s becomes 54 to 60 s.
     ///
@@ -233,6 +275,8 @@ impl<K, V, S> Builder<K, V, S> {
             time_to_live: self.time_to_live,
             time_to_idle: self.time_to_idle,
             expiry: self.expiry,
+            freshness: self.freshness,
+            freshness_by: self.freshness_by,
             jitter: self.jitter,
             seed: self.seed,
             hasher,
@@ -335,6 +379,21 @@ impl<K, V, S> Builder<K, V, S> {
     /// assert_eq!(wrong.unwrap_err(), BuildError::Segments(3));
     /// ```
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
+        let capacity = self.check()?;
+        if let Some(freshness) = &self.freshness {
+            if let Some(part) = freshness.needs_loader() {
+                return Err(BuildError::NoLoader(part));
+            }
+        }
+        Ok(self.assemble(capacity))
+    }
+
+    pub(crate) fn freshness_chosen(&self) -> Option<Freshness> {
+        self.freshness
+    }
+
+    /// Checks every choice, and says what capacity was given.
+    pub(crate) fn check(&self) -> Result<u64, BuildError> {
         let capacity = self.capacity.ok_or(BuildError::NoCapacity)?;
         if let Some(segments) = self.segments {
             if !segments.is_power_of_two() || segments > MAX_SEGMENTS {
@@ -360,7 +419,18 @@ impl<K, V, S> Builder<K, V, S> {
         if self.expiry.is_some() && self.time_to_idle.is_some() {
             return Err(BuildError::TtiAndExpiry);
         }
-        Ok(self.assemble(capacity))
+        self.check_freshness()?;
+        Ok(capacity)
+    }
+
+    fn check_freshness(&self) -> Result<(), BuildError> {
+        let Some(freshness) = &self.freshness else {
+            return if self.freshness_by.is_some() { Err(BuildError::NoFreshness) } else { Ok(()) };
+        };
+        if self.time_to_live.is_some() || self.expiry.is_some() {
+            return Err(BuildError::FreshnessAndTtl);
+        }
+        freshness.check()
     }
 
     /// Builds from choices that have been checked.
@@ -370,8 +440,11 @@ impl<K, V, S> Builder<K, V, S> {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let seed = self.seed.unwrap_or_else(|| ahash::RandomState::new().hash_one(0_u8));
         let make = self.make.unwrap_or_else(|| Arc::new(move || Box::new(Adaptive::seeded(seed))));
+        let grace = self.freshness.map(|freshness| nanos(freshness.stay()));
+        let jitter = self.freshness.map(|freshness| freshness.jitter).or(self.jitter);
+        let plan = Plan { make, clock: Arc::clone(&clock), grace };
         Cache {
-            engine: Engine::new(segments, capacity, entries, &make, &clock),
+            engine: Engine::new(segments, capacity, entries, plan),
             hasher: self.hasher,
             weigher: self.weigher,
             listener: self.listener,
@@ -379,7 +452,9 @@ impl<K, V, S> Builder<K, V, S> {
                 live: self.time_to_live.map_or(NEVER, nanos),
                 idle: self.time_to_idle.map_or(NEVER, nanos),
                 expiry: self.expiry,
-                jitter: Jitter::new(self.jitter.unwrap_or(0.0), seed),
+                freshness: self.freshness,
+                freshness_by: self.freshness_by,
+                jitter: Jitter::new(jitter.unwrap_or(0.0), seed),
             },
             clock,
             recorder: Recorder::new(),

@@ -349,7 +349,12 @@ where
     }
 
     #[inline]
-    fn read_found<'p, Q>(&'p self, guard: Guard<'p>, hash: u64, key: &Q) -> Option<Found<'p, K, V>>
+    pub(crate) fn read_found<'p, Q>(
+        &'p self,
+        guard: Guard<'p>,
+        hash: u64,
+        key: &Q,
+    ) -> Option<Found<'p, K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {

@@ -2,6 +2,7 @@
 
 use crate::sync::Arc;
 use std::fmt;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Why a cache could not be built.
@@ -38,6 +39,37 @@ pub enum BuildError {
         "`time_to_idle` and `expiry` both decide what a read does to a deadline: give one of them"
     )]
     TtiAndExpiry,
+    /// Both `freshness` and another time to live were given.
+    #[error(
+        "`freshness` and `time_to_live` or `expiry` both decide when an entry expires: give one of them"
+    )]
+    FreshnessAndTtl,
+    /// `freshness_by` was given, and nothing for it to begin with.
+    #[error("`freshness_by` changes what `freshness` says: give that too")]
+    NoFreshness,
+    /// The part of the TTL after which values are refreshed is no fraction.
+    #[error("refresh_ahead({0}): must be above 0.0 and below 1.0")]
+    RefreshAhead(f64),
+    /// The eagerness of early refresh is no positive number.
+    #[error("refresh_early({0}): must be above 0.0, and finite")]
+    RefreshEarly(f64),
+    /// A part of the freshness is about loads, and the cache has no loader.
+    #[error("`{0}` needs a loader: call `loader(..)`, or leave it out")]
+    NoLoader(&'static str),
+    /// There is work for the background, and nobody to do it.
+    #[error("`{0}` needs the background: call `spawn(..)`, or leave it out")]
+    NoSpawn(&'static str),
+    /// The soft timeout is not the shorter one.
+    #[error("soft_timeout({soft:?}) must be below hard_timeout({hard:?})")]
+    Timeouts {
+        /// After which a stale value is served.
+        soft: Duration,
+        /// After which a caller waits no more.
+        hard: Duration,
+    },
+    /// No refresh may run.
+    #[error("most_refreshes(0): must be at least 1")]
+    MostRefreshes,
 }
 
 /// A name that no policy of Redis has.
@@ -130,7 +162,7 @@ pub struct CapacityError {
 }
 
 /// Why [`get_or_load`](crate::Cache::get_or_load) has no value.
-#[derive(Debug, Error)]
+#[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoadError<E> {
     /// The loader failed. Everyone who waited for this load has the same error.
@@ -140,6 +172,12 @@ pub enum LoadError<E> {
     /// loads of other keys.
     #[error("the loader asked for the key that it was loading")]
     Recursive,
+    /// The hard timeout passed. The load goes on, and fills the cache.
+    #[error("the load took longer than the hard timeout of {0:?}, and goes on")]
+    TimedOut(Duration),
+    /// The load in the background panicked, or was dropped by what was to run it.
+    #[error("the load was lost: its loader panicked, or its task was dropped")]
+    Lost,
 }
 
 impl<E> Clone for LoadError<E> {
@@ -147,6 +185,8 @@ impl<E> Clone for LoadError<E> {
         match self {
             Self::Failed(error) => Self::Failed(Arc::clone(error)),
             Self::Recursive => Self::Recursive,
+            Self::TimedOut(after) => Self::TimedOut(*after),
+            Self::Lost => Self::Lost,
         }
     }
 }

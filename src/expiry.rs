@@ -2,7 +2,8 @@
 
 use crate::cache::Cache;
 use crate::engine::epoch;
-use crate::engine::{Deadline, Entry, Lifetime, Read};
+use crate::engine::{Deadline, Entry, Lifetime, Read, Terms};
+use crate::freshness::Freshness;
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::{NEVER, deadline, left, nanos};
 use crate::write::Ttl;
@@ -65,8 +66,13 @@ pub(crate) struct Lifetimes<K, V> {
     /// Time to idle, in nanoseconds.
     pub(crate) idle: u64,
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) freshness: Option<Freshness>,
+    /// Decides the freshness of one value, by that of all.
+    pub(crate) freshness_by: Option<Box<FreshnessBy<K, V>>>,
     pub(crate) jitter: Jitter,
 }
+
+pub(crate) type FreshnessBy<K, V> = dyn Fn(&K, &V, Freshness) -> Freshness + Send + Sync;
 
 /// Shortens times to live by a random part, so that what was stored together does not expire together.
 pub(crate) struct Jitter {
@@ -105,19 +111,36 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// How long an entry is to live that is about to be written.
-    pub(crate) fn lifetime(&self, hash: u64, entry: &Entry<K, V>, ttl: Ttl) -> Lifetime {
+    /// How long an entry is to live that is about to be written, and what is to be noted of its freshness.
+    pub(crate) fn lifetime(
+        &self,
+        hash: u64,
+        entry: &Entry<K, V>,
+        ttl: Ttl,
+    ) -> (Lifetime, Option<Terms>) {
+        let rules = &self.lifetimes;
+        let Some(most) = &rules.freshness else {
+            return (self.lived(hash, entry, ttl, rules.live), None);
+        };
+        let own =
+            rules.freshness_by.as_ref().map_or(*most, |by| by(&entry.key, &entry.value, *most));
+        let cost = if let Ttl::Loaded(took) = ttl { took } else { 0 };
+        (self.lived(hash, entry, ttl, nanos(own.ttl)), Some(own.terms(cost, most)))
+    }
+
+    /// How long an entry is to live, where the cache's own time to live is `configured`.
+    fn lived(&self, hash: u64, entry: &Entry<K, V>, ttl: Ttl, configured: u64) -> Lifetime {
         let rules = &self.lifetimes;
         let written = |live: u64| rules.jitter.apply(live);
         match (ttl, &rules.expiry) {
             (Ttl::Of(live), _) => {
                 Lifetime { live: Some(written(nanos(live))), idle: Some(rules.idle) }
             }
-            (Ttl::Configured, None) => {
-                Lifetime { live: Some(written(rules.live)), idle: Some(rules.idle) }
+            (Ttl::Configured | Ttl::Loaded(_), None) => {
+                Lifetime { live: Some(written(configured)), idle: Some(rules.idle) }
             }
             // What a rule decides, reads may move: it is the idle deadline.
-            (Ttl::Configured, Some(expiry)) => {
+            (Ttl::Configured | Ttl::Loaded(_), Some(expiry)) => {
                 let live = nanos(self.expiry_of_write(&**expiry, hash, entry));
                 Lifetime { live: Some(NEVER), idle: Some(written(live)) }
             }
@@ -265,7 +288,7 @@ where
         let Some(slot) = segment.find_live(hash, key, now) else { return false };
         segment.pending().fence(hash, key, &mut delivery.out);
         let deadline = to(now, segment.deadline(slot));
-        if deadline.earlier() <= now {
+        if segment.end_of(deadline) <= now {
             segment.detach(slot, Expired, &mut delivery.out);
         } else {
             segment.reschedule(hash, slot, deadline, now);

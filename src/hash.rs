@@ -1,5 +1,7 @@
 //! Mixing of bits.
 
+use std::cell::Cell;
+
 /// Spreads every input bit over the whole word. A hasher that leaves the high bits empty, as an identity does, would
 /// otherwise send every key to one segment.
 #[inline]
@@ -16,6 +18,17 @@ pub(crate) const fn after(x: u64) -> u64 {
     let x = x ^ (x << 13);
     let x = x ^ (x >> 7);
     x ^ (x << 17)
+}
+
+thread_local! {
+    static DRAWN: Cell<u64> = const { Cell::new(1) };
+}
+
+/// A number that looks random. Each thread draws the same ones in every run.
+pub(crate) fn draw() -> u64 {
+    let drawn = after(DRAWN.get());
+    DRAWN.set(drawn);
+    drawn
 }
 
 #[cfg(test)]

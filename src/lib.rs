@@ -57,6 +57,8 @@ mod error;
 #[cfg(not(cachette_loom))]
 mod expiry;
 #[cfg(not(cachette_loom))]
+mod freshness;
+#[cfg(not(cachette_loom))]
 mod hash;
 mod load;
 #[cfg(not(cachette_loom))]
@@ -88,7 +90,11 @@ pub use error::{
 #[cfg(not(cachette_loom))]
 pub use expiry::Expiry;
 #[cfg(not(cachette_loom))]
-pub use load::{Outcome, Spawn, Task};
+pub use freshness::Freshness;
+#[cfg(not(cachette_loom))]
+pub use load::{
+    Backoff, Loaded, LoadingBuilder, LoadingCache, Old, Origin, Outcome, Reload, Spawn, Task,
+};
 #[cfg(not(cachette_loom))]
 pub use maintainer::Maintainer;
 #[cfg(not(cachette_loom))]

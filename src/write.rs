@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::engine::epoch::{self, Guard};
-use crate::engine::{Entry, Found, Lifetime, Outgoing, When, Write, Written};
+use crate::engine::{Entry, Found, Outgoing, When, Write, Written};
 use crate::error::Refused;
 use crate::load::Ticket;
 use crate::observe::{Cause, Tally};
@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(crate) enum Ttl {
     /// As the cache was built.
     Configured,
+    /// The same; its load took so many nanoseconds.
+    Loaded(u64),
     /// This long.
     Of(Duration),
     /// As long as what it replaces has left.
@@ -37,8 +39,8 @@ where
         out: &mut Outgoing<K, V, Ticket<V>>,
     ) -> Written<'p, K, V> {
         let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(&entry.key, &entry.value));
-        let lifetime: Lifetime = self.lifetime(hash, &entry, ttl);
-        let write = Write { entry, hash, weight, lifetime, when, guard };
+        let (lifetime, terms) = self.lifetime(hash, &entry, ttl);
+        let write = Write { entry, hash, weight, lifetime, terms, when, guard };
         let written = self.engine.write(write, &|| self.now(), out);
         if let Written::Refused { .. } = written {
             self.recorder.count(Tally::Removed(Cause::Refused));

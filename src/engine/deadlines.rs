@@ -11,8 +11,9 @@
 //!
 //! **Invariants**
 //!
-//! 1. A full slot with a deadline is in the wheel, at or before its earlier deadline; one without is not.
-//! 2. `expired` never names a slot before its deadline.
+//! 1. A full slot that has an end (its earlier deadline, and the grace after it) is in the wheel, at or before that; others are
+//!    not.
+//! 2. `expired` never names a slot before its end.
 //! 3. The words of a slot stay as they are when its entry leaves, until the next entry comes: who found the one that left
 //!    must still see when it would have expired.
 //!
@@ -62,11 +63,19 @@ impl Words {
 /// The deadlines of a segment's slots, as readers see them.
 pub(crate) struct Deadlines {
     words: Chunks<Words>,
+    /// How long an entry stays after its deadline, to be served stale to those who ask for that.
+    grace: u64,
 }
 
 impl Deadlines {
-    pub(crate) fn new() -> Self {
-        Self { words: Chunks::new(10) }
+    pub(crate) fn new(grace: u64) -> Self {
+        Self { words: Chunks::new(10), grace }
+    }
+
+    /// When an entry leaves that has this deadline.
+    #[inline]
+    pub(crate) fn end(&self, deadline: Deadline) -> u64 {
+        deadline.earlier().saturating_add(self.grace)
     }
 
     /// False if no slot has ever had a deadline.
@@ -117,25 +126,24 @@ impl Deadlines {
         }
     }
 
-    /// Gives a full slot its deadlines, and the wheel the earlier.
+    /// Gives a full slot its deadlines, and the wheel its end.
     pub(crate) fn set(&self, wheel: &mut Wheel, slot: Slot, deadline: Deadline) {
         self.store(slot, deadline);
-        if deadline.earlier() == NEVER {
-            wheel.cancel(slot);
-        } else {
-            wheel.reschedule(slot, deadline.earlier());
+        match self.end(deadline) {
+            NEVER => wheel.cancel(slot),
+            end => wheel.reschedule(slot, end),
         }
     }
 
-    /// A slot whose deadline has come, if the budget lasts to find one. It stays as it is until it is cancelled or set again.
+    /// A slot whose end has come, if the budget lasts to find one. It stays as it is until it is cancelled or set again.
     pub(crate) fn expired(&self, wheel: &mut Wheel, now: u64, budget: &mut usize) -> Option<Slot> {
         while let Some(slot) = wheel.advance(now, budget) {
-            let earlier = self.get(slot).earlier();
-            if earlier <= now {
+            let end = self.end(self.get(slot));
+            if end <= now {
                 return Some(slot);
             }
-            if earlier != NEVER {
-                wheel.schedule(slot, earlier);
+            if end != NEVER {
+                wheel.schedule(slot, end);
             }
         }
         None
@@ -155,7 +163,7 @@ mod tests {
 
     impl Both {
         fn new() -> Self {
-            Self(Deadlines::new(), Wheel::new(0))
+            Self(Deadlines::new(0), Wheel::new(0))
         }
 
         fn set(&mut self, slot: usize, hard: u64, idle: u64) {

@@ -14,6 +14,7 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::time::Clock;
 use std::mem;
 
+pub(crate) mod ages;
 pub(crate) mod budget;
 pub(crate) mod code;
 pub(crate) mod column;
@@ -40,6 +41,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use ages::{Age, Terms};
 pub(crate) use budget::Budget;
 pub(crate) use deadlines::Deadline;
 pub(crate) use guarded::Make;
@@ -60,6 +62,16 @@ pub(crate) const SLICE: usize = 64;
 /// Expired entries that a write takes out in passing.
 pub(crate) const IN_PASSING: usize = 16;
 
+/// What a cache's segments are made by.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) make: Make,
+    /// For what is noted beside entries. The engine's calls are told the time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// If ages are kept: how long an entry stays after its deadline.
+    pub(crate) grace: Option<u64>,
+}
+
 /// All the segments of a cache.
 pub(crate) struct Engine<K, V, F> {
     stripes: Stripes<K, V, F>,
@@ -68,17 +80,10 @@ pub(crate) struct Engine<K, V, F> {
 }
 
 impl<K, V, F> Engine<K, V, F> {
-    /// `segments` is a power of two. `expected` entries altogether, if that is known. The `clock` is for stamps.
-    pub(crate) fn new(
-        segments: usize,
-        capacity: u64,
-        expected: Option<usize>,
-        make: &Make,
-        clock: &Arc<dyn Clock>,
-    ) -> Self {
+    /// `segments` is a power of two. `expected` entries altogether, if that is known.
+    pub(crate) fn new(segments: usize, capacity: u64, expected: Option<usize>, plan: Plan) -> Self {
         let (views, budget) = (Arc::new(Views::new()), Budget::new(capacity));
-        let (make, clock) = (Arc::clone(make), Arc::clone(clock));
-        let stripes = Stripes::new(segments, expected, make, Arc::clone(&views), clock);
+        let stripes = Stripes::new(segments, expected, plan, Arc::clone(&views));
         stripes.reach(0, &budget);
         Self { stripes, budget, views }
     }

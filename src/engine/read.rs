@@ -8,6 +8,7 @@
 //! What a hit costs beyond the look-up is the policy's choice: nothing (it does not hear), a store that stops when the counter
 //! is full, a word made anew and stored if it is another, or a push into the segment's ring.
 
+use super::ages::{Age, Ages, Terms};
 use super::code::Code;
 use super::deadlines::{Deadline, Deadlines};
 use super::epoch::{Guard, Pin};
@@ -17,7 +18,7 @@ use super::slab::{Found, Held};
 use super::stripe::{Shared, Stripe, is_locked};
 use super::{Engine, Slot};
 use crate::sync::{AtomicU8, Ordering};
-use crate::time::Timer;
+use crate::time::{NEVER, Timer};
 use equivalent::Equivalent;
 
 /// A counter that counts no more.
@@ -42,14 +43,35 @@ impl<K, V, F> Engine<K, V, F> {
     where
         Q: ?Sized + Equivalent<K>,
     {
+        let read = self.look_dead(guard, hash, key)?;
+        if read.deadline != Deadline::NEVER {
+            timer.before(read.deadline.earlier())?;
+        }
+        Some(read)
+    }
+
+    /// The entry of a key, though its deadline may have passed. Touches nothing.
+    #[inline]
+    pub(crate) fn look_dead<'p, Q>(
+        &'p self,
+        guard: Guard<'p>,
+        hash: u64,
+        key: &Q,
+    ) -> Option<Read<'p, K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
         let stripe = self.home_made(hash)?;
         let (found, _) = stripe.seek(guard, hash, key)?;
         let deadlines = &stripe.shared.deadlines;
         let deadline = if deadlines.any() { deadlines.get(found.slot) } else { Deadline::NEVER };
-        if deadline != Deadline::NEVER {
-            timer.before(deadline.earlier())?;
-        }
         Some(Read { found, deadline })
+    }
+
+    /// The ages of the entries in a key's home, if they are kept.
+    #[inline]
+    pub(crate) fn ages(&self, hash: u64) -> Option<&Ages> {
+        self.home_made(hash)?.shared.ages.as_deref()
     }
 
     /// The live entry of a key, for a reader: the policy hears of it. Where there are deadlines `lives` is asked if an entry's
@@ -91,6 +113,12 @@ impl<K, V, F> Engine<K, V, F> {
     /// Both deadlines of what was found.
     pub(crate) fn deadline_of(&self, hash: u64, found: &Found<'_, K, V>) -> Deadline {
         self.home(hash).shared.deadlines.get(found.slot)
+    }
+
+    /// The age of what was found.
+    pub(crate) fn age_of(&self, hash: u64, found: &Found<'_, K, V>) -> Age {
+        let ages = self.ages(hash);
+        ages.map_or(Age { born: 0, next: NEVER, terms: Terms::NONE }, |ages| ages.get(found.slot))
     }
 
     /// An entry that was found, kept beyond its pin.

@@ -24,6 +24,7 @@
 //!
 //! Every method runs no user code but `Equivalent` of keys, before it changes anything.
 
+use crate::engine::ages::Ages;
 use crate::engine::code::Code;
 use crate::engine::deadlines::Deadline;
 use crate::engine::epoch::Guard;
@@ -32,7 +33,7 @@ use crate::engine::slab::{Entry, Found, Slot};
 use crate::engine::state::State;
 use crate::engine::stripe::{Shared, Stripe, unlocked};
 use crate::engine::wheel::Wheel;
-use crate::engine::{Left, MutexGuard, Outgoing, SLICE};
+use crate::engine::{Left, MutexGuard, Outgoing, SLICE, Terms};
 use crate::observe::Cause;
 use crate::policy::{Counts, Meta, Victim};
 use crate::sync::Ordering;
@@ -51,6 +52,7 @@ pub(crate) struct Fresh<K, V> {
     pub(crate) hash: u64,
     pub(crate) weight: u64,
     pub(crate) deadline: Deadline,
+    pub(crate) terms: Terms,
     pub(crate) now: u64,
 }
 
@@ -136,6 +138,16 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         self.shared.deadlines.get(slot)
     }
 
+    /// How old the residents are, if that is noted.
+    pub(crate) fn ages(&self) -> Option<&Ages> {
+        self.shared.ages.as_deref()
+    }
+
+    /// When an entry leaves that has this deadline.
+    pub(crate) fn end_of(&self, deadline: Deadline) -> u64 {
+        self.shared.deadlines.end(deadline)
+    }
+
     #[inline]
     pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry<K, V>> {
         self.shared.slab.entry(&self.state.keeper, slot)
@@ -217,12 +229,15 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
     /// yet.
     #[inline]
     fn place(&mut self, fresh: Fresh<K, V>, from: Option<Slot>) -> (Slot, Code, Option<Meta>) {
-        let Fresh { entry, hash, weight, deadline, now } = fresh;
+        let Fresh { entry, hash, weight, deadline, terms, now } = fresh;
         let (state, code) = (&mut *self.state, Code::new(hash));
         let slot = self.shared.slab.insert(&mut state.keeper, entry, code);
         state.set_weight(slot, weight);
         if let Some(stamps) = &self.shared.stamps {
             state.policy.stamp(stamps, slot, from);
+        }
+        if let Some(ages) = &self.shared.ages {
+            ages.publish(slot, now, terms);
         }
         // What this replaces is still counted: the sum may pass the end of `u64` until that has left.
         state.weight = state.weight.wrapping_add(weight);
@@ -394,8 +409,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
         }
     }
 
-    /// Takes out entries whose deadlines have passed, at most `budget` of them.
-    /// True if there may be more.
+    /// Takes out entries whose end has come, at most `budget` of them. True if there may be more.
     #[inline]
     pub(crate) fn expire(&mut self, now: u64, budget: usize, out: &mut Outgoing<K, V, F>) -> bool {
         self.expires() && self.expire_some(now, budget, out)

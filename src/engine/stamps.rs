@@ -24,21 +24,13 @@
 
 use crate::engine::slab::Slot;
 use crate::engine::slab::chunks::Chunks;
-use crate::hash::after;
 use crate::policy::Touch;
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::time::Clock;
-use std::cell::Cell;
 
-thread_local! {
-    /// Each thread draws the same numbers in every run.
-    static DRAWN: Cell<u64> = const { Cell::new(1) };
-}
-
+/// A random number for a policy that wants one.
 fn draw() -> u32 {
-    let drawn = after(DRAWN.get());
-    DRAWN.set(drawn);
-    (drawn >> 32) as u32
+    (crate::hash::draw() >> 32) as u32
 }
 
 /// The words of a segment's slots.

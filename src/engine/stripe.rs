@@ -8,18 +8,17 @@
 //! The lock refuses a thread that already holds one. A thread could only come back to it from user code that runs under it:
 //! a key's `Eq`, or a policy or a clock that calls a cache. Waiting would be for ever; a panic names the mistake.
 
+use super::ages::Ages;
 use super::deadlines::Deadlines;
 use super::epoch::{Views, domain};
-use super::guarded::Make;
 use super::index::Index;
 use super::ring::Ring;
 use super::segment::Segment;
 use super::slab::{Entry, Slab};
 use super::stamps::Stamps;
 use super::state::State;
-use super::{Mutex, MutexGuard};
+use super::{Mutex, MutexGuard, Plan};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
-use crate::time::Clock;
 use std::cell::Cell;
 
 thread_local! {
@@ -38,6 +37,8 @@ pub(crate) struct Shared<K, V> {
     /// How the policy hears: a word of [`Ears`](super::guarded::Ears).
     pub(crate) ears: AtomicU32,
     pub(crate) deadlines: Deadlines,
+    /// If the cache is told of freshness.
+    pub(crate) ages: Option<Box<Ages>>,
     /// If the policy asks for them.
     pub(crate) stamps: Option<Box<Stamps>>,
     pub(crate) ring: Ring,
@@ -63,21 +64,21 @@ impl<K, V, F> Stripe<K, V, F> {
     /// A segment with this share of the capacity; `expected` entries, if that is known.
     pub(crate) fn new(
         number: usize,
-        make: Make,
+        plan: &Plan,
         share: u64,
         expected: Option<usize>,
         limbo: usize,
         views: Arc<Views>,
-        clock: &Arc<dyn Clock>,
     ) -> Self {
         let (index, scribe) = Index::new(expected);
         let (slab, keeper) = Slab::new(expected.unwrap_or(usize::MAX));
-        let state = State::new(scribe, keeper, make, share);
-        let stamps = |touch| Box::new(Stamps::new(touch, Arc::clone(clock)));
+        let state = State::new(scribe, keeper, Arc::clone(&plan.make), share);
+        let stamps = |touch| Box::new(Stamps::new(touch, Arc::clone(&plan.clock)));
         let shared = Shared {
             index,
             slab,
-            deadlines: Deadlines::new(),
+            deadlines: Deadlines::new(plan.grace.unwrap_or(0)),
+            ages: plan.grace.map(|_| Box::new(Ages::new())),
             stamps: state.policy.touch().map(stamps),
             ring: Ring::new(),
             ears: AtomicU32::new(state.ears().word()),

@@ -10,13 +10,12 @@
 //!                      Stripe Stripe   Stripe     stays where it is
 //! ```
 
+use super::Plan;
 use super::budget::Budget;
 use super::epoch::Views;
-use super::guarded::Make;
 use super::slab::Slot;
 use super::stripe::Stripe;
 use crate::sync::{Arc, OnceLock, Ordering, fence};
-use crate::time::Clock;
 use crossbeam_utils::CachePadded;
 
 /// Entries that may be in limbo in ordinary running, in all segments together, if that is more than 2 % of what is resident.
@@ -29,11 +28,10 @@ pub(super) struct Stripes<K, V, F> {
     places: Box<[Place<K, V, F>]>,
     /// How far a hash, less its lowest bit, is shifted to tell its home.
     shift: u32,
-    make: Make,
+    plan: Plan,
     /// The entries of a segment, if that is known.
     expected: Option<usize>,
     views: Arc<Views>,
-    clock: Arc<dyn Clock>,
 }
 
 impl<K, V, F> Stripes<K, V, F> {
@@ -41,17 +39,15 @@ impl<K, V, F> Stripes<K, V, F> {
     pub(super) fn new(
         segments: usize,
         expected: Option<usize>,
-        make: Make,
+        plan: Plan,
         views: Arc<Views>,
-        clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             places: (0..segments).map(|_| OnceLock::new()).collect(),
             shift: u64::BITS - 1 - segments.trailing_zeros(),
-            make,
+            plan,
             expected: expected.map(|entries| entries.div_ceil(segments).min(Slot::MAX)),
             views,
-            clock,
         }
     }
 
@@ -86,9 +82,9 @@ impl<K, V, F> Stripes<K, V, F> {
     fn make(&self, number: usize, budget: &Budget) -> &Stripe<K, V, F> {
         let share = self.share(budget);
         let limbo = (LIMBO / self.len()).max(16);
-        let (make, views) = (Arc::clone(&self.make), Arc::clone(&self.views));
         // Outside of `get_or_init`: to make a policy may be the user's code, which may be back here before it ends.
-        let made = Stripe::new(number, make, share, self.expected, limbo, views, &self.clock);
+        let made =
+            Stripe::new(number, &self.plan, share, self.expected, limbo, Arc::clone(&self.views));
         let stripe = self.places[number].get_or_init(|| Box::new(CachePadded::new(made)));
         // Whoever sets the capacity stores it, and then looks for stripes. Either it has found this one, or its new capacity
         // is seen here.

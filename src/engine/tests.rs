@@ -45,12 +45,12 @@ fn engine<P: EvictionPolicy + 'static>(
     make: impl Fn() -> P + Send + Sync + 'static,
 ) -> Small {
     let make: Make = Arc::new(move || Box::new(make()));
-    Engine::new(segments, capacity, None, &make, &still())
+    Engine::new(segments, capacity, None, plan(make))
 }
 
-/// A clock that nobody moves.
-fn still() -> Arc<dyn Clock> {
-    Arc::new(ManualClock::new())
+/// By a clock that nobody moves.
+fn plan(make: Make) -> Plan {
+    Plan { make, clock: Arc::new(ManualClock::new()), grace: None }
 }
 
 fn for_ever() -> Lifetime {
@@ -63,6 +63,7 @@ fn write_of(key: u64, value: u64, when: When<'_, u32>) -> Write<'_, u64, u64, u3
         hash: crate::hash::mix(key),
         weight: 1,
         lifetime: for_ever(),
+        terms: None,
         when,
         guard: None,
     }
@@ -167,7 +168,7 @@ proptest! {
             7 => Box::new(SampledLfu::new()),
             _ => Box::new(NoEviction::new()),
         });
-        let engine: Small = Engine::new(1 << segments, 40, Some(40), &make, &still());
+        let engine: Small = Engine::new(1 << segments, 40, Some(40), plan(make));
         let mut now = 0;
         for (op, key, n) in ops {
             match op {

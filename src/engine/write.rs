@@ -17,7 +17,7 @@ use super::budget::Reservation;
 use super::epoch::Guard;
 use super::segment::{Fresh, Segment};
 use super::slab::{Entry, Found, Slot};
-use super::{Deadline, Engine, IN_PASSING, Outgoing, SLICE};
+use super::{Deadline, Engine, IN_PASSING, Outgoing, SLICE, Terms};
 use crate::error::Reason;
 use crate::observe::Cause;
 use crate::policy::{Meta, Victim};
@@ -65,6 +65,8 @@ pub(crate) struct Write<'a, K, V, F> {
     pub(crate) hash: u64,
     pub(crate) weight: u64,
     pub(crate) lifetime: Lifetime,
+    /// Where ages are kept.
+    pub(crate) terms: Option<Terms>,
     pub(crate) when: When<'a, F>,
     /// If the caller wants to see what is replaced.
     pub(crate) guard: Option<Guard<'a>>,
@@ -121,12 +123,12 @@ impl<K: Eq, V, F: PartialEq> Engine<K, V, F> {
         clock: &dyn Fn() -> u64,
         out: &mut Outgoing<K, V, F>,
     ) -> Written<'p, K, V> {
-        let Write { entry, hash, weight, lifetime, when, guard } = write;
+        let Write { entry, hash, weight, lifetime, terms, when, guard } = write;
         let mut entry = Some(entry);
         let mut room = self.budget.reservation();
         let mut turn = None;
         let mut attempt =
-            Attempt { engine: self, hash, weight, lifetime, when, guard, last: false };
+            Attempt { engine: self, hash, weight, lifetime, terms, when, guard, last: false };
         let mut asked = 0;
         let (ended, mut more) = loop {
             let mut segment = self.lock(hash);
@@ -172,6 +174,7 @@ struct Attempt<'p, K, V, F> {
     hash: u64,
     weight: u64,
     lifetime: Lifetime,
+    terms: Option<Terms>,
     when: When<'p, F>,
     guard: Option<Guard<'p>>,
     /// If there is no room now there will be none.
@@ -189,7 +192,8 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
         out: &mut Outgoing<K, V, F>,
     ) -> Step<'p, K, V> {
         let Some(key) = entry.as_ref().map(|entry| &entry.key) else { return Step::NotMet };
-        let now = if segment.expires() || self.lifetime.is_finite() { clock() } else { 0 };
+        let timed = segment.expires() || self.lifetime.is_finite() || self.terms.is_some();
+        let now = if timed { clock() } else { 0 };
         let slot = segment.find(self.hash, key);
         let live = slot.filter(|&slot| !segment.is_dead(slot, now));
         if !self.holds(segment, live) {
@@ -229,7 +233,8 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
         out: &mut Outgoing<K, V, F>,
     ) -> Step<'p, K, V> {
         let Some(entry) = entry else { return Step::NotMet };
-        let fresh = Fresh { entry, hash: self.hash, weight: self.weight, deadline, now };
+        let terms = self.terms.unwrap_or(Terms::NONE);
+        let fresh = Fresh { entry, hash: self.hash, weight: self.weight, deadline, terms, now };
         let old = self.see(segment, live);
         let slot = match live {
             Some(slot) => segment.replace(slot, fresh, out),

@@ -94,13 +94,42 @@ enum State<T> {
 /// `T` is cloned under the flight's lock, so its `Clone` must not be user code.
 pub(crate) struct Flight<T> {
     id: u64,
+    /// If its error is kept: until when. Written before its end.
+    kept: fixed::AtomicU64,
+    /// How many flights for the same failed in a row before this one.
+    failures: fixed::AtomicU64,
     state: Mutex<State<T>>,
 }
 
 impl<T: Clone> Flight<T> {
     pub(crate) fn new() -> Arc<Self> {
         let id = NEXT_ID.fetch_add(1, fixed::Ordering::Relaxed);
-        Arc::new(Self { id, state: Mutex::new(State::Flying(Seats::default())) })
+        Arc::new(Self {
+            id,
+            kept: fixed::AtomicU64::new(0),
+            failures: fixed::AtomicU64::new(0),
+            state: Mutex::new(State::Flying(Seats::default())),
+        })
+    }
+
+    /// The error that it is about to end with stands until then.
+    pub(crate) fn keep_until(&self, until: u64) {
+        self.kept.store(until, fixed::Ordering::Release);
+    }
+
+    /// Until when its error stands; `None` while it flies, and if it is not kept.
+    pub(crate) fn kept_until(&self) -> Option<u64> {
+        Some(self.kept.load(fixed::Ordering::Acquire)).filter(|&until| until != 0)
+    }
+
+    /// It follows this one, which has failed.
+    pub(crate) fn follow(&self, failed: &Self) {
+        self.failures.store(failed.failures().saturating_add(1), fixed::Ordering::Relaxed);
+    }
+
+    /// How many flights for the same failed in a row before this one.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(fixed::Ordering::Relaxed)
     }
 
     /// This flight's identity, unlike that of any other in the process.

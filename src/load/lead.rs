@@ -7,12 +7,14 @@ use crate::engine::{Entry, When, Written, epoch};
 use crate::error::LoadError;
 use crate::observe::{Cause, Tally};
 use crate::sync::{Arc, thread};
+use crate::time::deadline;
 use crate::write::Ttl;
 use equivalent::Equivalent;
 use std::any::Any;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
+use std::time::Duration;
 
 /// A load's mark under its key: the flight, which is this one and no other.
 pub(crate) struct Ticket<V>(Arc<Flight<Arc<V>>>);
@@ -33,6 +35,11 @@ impl<V> Ticket<V> {
     /// Which load it is of.
     pub(super) fn id(&self) -> u64 {
         self.0.id()
+    }
+
+    /// True if the load has failed, and its error is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.0.kept_until().is_some()
     }
 
     /// Waits for the end of the load: its value, or its error; neither if it was abandoned, or failed with an error of
@@ -213,14 +220,16 @@ where
         F: Future<Output = R>,
         R: Outcome<V>,
     {
+        let mut past = None;
         loop {
-            match Lead::begin(self, hash, key) {
+            match Lead::begin(self, hash, key, past) {
                 Begun::Resident(value) => return Ok(value),
                 Begun::Lead(lead) => {
-                    return lead.run(loader).await.1.map(|value| self.unshare(value));
+                    return lead.run(loader, |_, _| None).await.1.map(|value| self.unshare(value));
                 }
                 // It may be abandoned, or its error be for others: then this caller's own loader is next.
                 Begun::Join(ticket) => {
+                    past = Some(ticket.id());
                     if let Some(value) = ticket.wait().await? {
                         return Ok(self.unshare(value));
                     }
@@ -273,27 +282,52 @@ where
     V: Clone,
     S: BuildHasher,
 {
-    /// Looks the key up, joins its load, or leaves a mark and leads: one lock.
-    pub(super) fn begin<Q>(cache: C, hash: u64, key: &Q) -> Begun<C, K, V, S>
+    /// Looks the key up, joins its load, or leaves a mark and leads: one lock. It does not join the load `past`, which was of no
+    /// use to the caller.
+    pub(super) fn begin<Q>(cache: C, hash: u64, key: &Q, past: Option<u64>) -> Begun<C, K, V, S>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        Self::begin_if(cache, hash, key, past, false)
+    }
+
+    /// The same for a key that may be resident, and is to be loaded anew.
+    pub(super) fn begin_anew<Q>(cache: C, hash: u64, key: &Q) -> Begun<C, K, V, S>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        Self::begin_if(cache, hash, key, None, true)
+    }
+
+    fn begin_if<Q>(cache: C, hash: u64, key: &Q, past: Option<u64>, anew: bool) -> Begun<C, K, V, S>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let ticket = Ticket(Flight::new());
         // Both are the user's `Clone`, so they run before the lock.
         let (key_of_mark, key_of_lead) = (key.to_owned(), key.to_owned());
-        let pin = epoch::pin();
-        let mut segment = cache.engine.lock(hash);
-        let now = cache.now_in(&segment);
-        let live = segment.find_live(hash, key, now);
-        if let Some(found) = live.and_then(|slot| segment.found(slot, pin.guard())) {
-            drop(segment);
-            return Begun::Resident(found.entry.value.clone());
+        {
+            let mut delivery = cache.delivery();
+            let pin = epoch::pin();
+            let mut segment = cache.engine.lock(hash);
+            let now = cache.now_in(&segment);
+            let live = segment.find_live(hash, key, now).filter(|_| !anew);
+            if let Some(found) = live.and_then(|slot| segment.found(slot, pin.guard())) {
+                drop(segment);
+                return Begun::Resident(found.entry.value.clone());
+            }
+            if let Some(other) = segment.pending().load(hash, key).cloned() {
+                let kept = other.0.kept_until();
+                if kept.is_none_or(|until| Some(other.id()) != past && cache.now() < until) {
+                    drop(segment);
+                    return Begun::Join(other);
+                }
+                // It has failed, and its error does not stand any more.
+                ticket.0.follow(&other.0);
+                segment.pending().remove_load(hash, &other, &mut delivery.out);
+            }
+            segment.pending().add_load(hash, key_of_mark, ticket.clone());
         }
-        if let Some(ticket) = segment.pending().load(hash, key) {
-            return Begun::Join(ticket.clone());
-        }
-        segment.pending().add_load(hash, key_of_mark, ticket.clone());
-        drop(segment);
         let stage = Stage::Loading;
         let mut lead = Self { cache, hash, key: key_of_lead, ticket, began: 0, stage };
         // Only now that the mark has an owner: a clock may panic.
@@ -301,11 +335,26 @@ where
         Begun::Lead(lead)
     }
 
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(super) fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// Its own mark, for who is to wait for it.
+    pub(super) fn ticket(&self) -> Ticket<V> {
+        self.ticket.clone()
+    }
+
     /// Runs the loader and lands what it gives. Whoever held the cache, and the value or the error, are for the caller, who is the
-    /// last owner of the value if those who waited are not.
+    /// last owner of the value if those who waited are not. `keep` says how long an error stands, if it does; it is told how
+    /// many loads failed in a row before this one.
     pub(super) async fn run<R, F>(
         mut self,
         loader: impl FnOnce() -> F,
+        keep: impl FnOnce(&R::Error, u64) -> Option<Duration>,
     ) -> (C, Result<Arc<V>, LoadError<R::Error>>)
     where
         C: Clone,
@@ -319,11 +368,12 @@ where
         let landed = match outcome.into_result() {
             Ok(value) => {
                 self.cache.recorder.count(Tally::Loads);
-                Ok(self.land(value))
+                Ok(self.land(value, took))
             }
             Err(error) => {
                 self.cache.recorder.count(Tally::LoadFailures);
-                Err(LoadError::Failed(self.fail(error)))
+                let kept = keep(&error, self.ticket.0.failures()).filter(|time| !time.is_zero());
+                Err(LoadError::Failed(self.fail(error, kept)))
             }
         };
         let cache = self.cache.clone();
@@ -333,12 +383,12 @@ where
     }
 
     /// Publishes the value, if nothing was written meanwhile, and gives it to all who wait.
-    fn land(&mut self, value: V) -> Arc<V> {
+    fn land(&mut self, value: V, took: u64) -> Arc<V> {
         // `Clone`, the weigher and the expiry are user code too, and may ask for this very key.
         let _running = waits::enter(self.ticket.0.id());
         let entry = Entry { key: self.key.clone(), value };
         let mut delivery = self.cache.delivery();
-        let (when, ttl) = (When::Load(&self.ticket), Ttl::Configured);
+        let (when, ttl) = (When::Load(&self.ticket), Ttl::Loaded(took));
         let pin = epoch::pin();
         let guard = Some(pin.guard());
         let value = match self.cache.write(entry, self.hash, ttl, when, guard, &mut delivery.out) {
@@ -356,9 +406,13 @@ where
         value
     }
 
-    fn fail<E: Send + Sync + 'static>(&mut self, error: E) -> Arc<E> {
+    /// Gives the error to all who wait; and to all who come for as long as it is kept.
+    fn fail<E: Send + Sync + 'static>(&mut self, error: E, kept: Option<Duration>) -> Arc<E> {
         let error = Arc::new(error);
-        self.unmark();
+        match kept {
+            Some(time) => self.ticket.0.keep_until(deadline(self.cache.now(), time)),
+            None => self.unmark(),
+        }
         self.stage = Stage::Ended;
         self.ticket.0.settle(Landing::Failed(Arc::clone(&error) as Arc<dyn Any + Send + Sync>));
         error
@@ -371,11 +425,22 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Takes the mark away, if no write has done so: who comes now begins a load of their own.
+    /// Takes the mark away: who comes now begins a load of their own.
     fn unmark(&self) {
-        let mut delivery = self.cache.delivery();
-        let mut segment = self.cache.engine.lock(self.hash);
-        segment.pending().remove_load(self.hash, &self.ticket, &mut delivery.out);
+        self.cache.unmark(self.hash, &self.ticket);
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Takes a load's mark away, if no write has done so.
+    pub(super) fn unmark(&self, hash: u64, ticket: &Ticket<V>) {
+        let mut delivery = self.delivery();
+        let mut segment = self.engine.lock(hash);
+        segment.pending().remove_load(hash, ticket, &mut delivery.out);
     }
 }
 

@@ -16,17 +16,34 @@
 //! Every write of the key takes the mark away, so a load that began before the write cannot publish after it, and who comes
 //! after the write begins a load of their own.
 
+#[cfg(not(cachette_loom))]
+mod assemble;
 mod block;
+#[cfg(not(cachette_loom))]
+mod fetch;
 mod flight;
 #[cfg(not(cachette_loom))]
 mod lead;
+#[cfg(not(cachette_loom))]
+mod loaded;
+#[cfg(not(cachette_loom))]
+mod loading;
+#[cfg(not(cachette_loom))]
+mod refresh;
+#[cfg(not(cachette_loom))]
+mod source;
 #[cfg(not(cachette_loom))]
 mod spawn;
 mod waits;
 
 #[cfg(not(cachette_loom))]
-pub use lead::Outcome;
-#[cfg(not(cachette_loom))]
 pub(crate) use lead::Ticket;
 #[cfg(not(cachette_loom))]
-pub use spawn::{Spawn, Task};
+pub use {
+    assemble::{Backoff, LoadingBuilder},
+    lead::Outcome,
+    loaded::{Loaded, Origin},
+    loading::LoadingCache,
+    source::{Old, Reload},
+    spawn::{Spawn, Task},
+};

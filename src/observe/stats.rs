@@ -67,6 +67,12 @@ pub struct Stats {
     /// Counter: the time that loads took, those that gave an error too, those that panicked not. Loads side by side count
     /// each in full.
     pub load_time: Duration,
+    /// Counter: misses that were served a stale value, at once or instead of an error.
+    pub stale: u64,
+    /// Counter: loads that took the place of a resident value, in the background or by hand; each is a load, too.
+    pub refreshes: u64,
+    /// Counter: such loads that gave an error or panicked; each is a load failure, too.
+    pub refresh_failures: u64,
     /// Counter: removals with [`Cause::Replaced`].
     pub replaced: u64,
     /// Counter: removals with [`Cause::Expired`]; an expired entry counts when it is removed, not at its deadline.
@@ -166,6 +172,9 @@ impl Sub for Stats {
             loads: self.loads.saturating_sub(earlier.loads),
             load_failures: self.load_failures.saturating_sub(earlier.load_failures),
             load_time: self.load_time.saturating_sub(earlier.load_time),
+            stale: self.stale.saturating_sub(earlier.stale),
+            refreshes: self.refreshes.saturating_sub(earlier.refreshes),
+            refresh_failures: self.refresh_failures.saturating_sub(earlier.refresh_failures),
             replaced: self.replaced.saturating_sub(earlier.replaced),
             expired: self.expired.saturating_sub(earlier.expired),
             evicted: self.evicted.saturating_sub(earlier.evicted),
@@ -351,6 +360,9 @@ impl Recorder {
             loads: of(Tally::Loads),
             load_failures: of(Tally::LoadFailures),
             load_time: Duration::from_nanos(of(Tally::LoadNanos)),
+            stale: of(Tally::Stale),
+            refreshes: of(Tally::Refreshes),
+            refresh_failures: of(Tally::RefreshFailures),
             replaced: of(Tally::Removed(Cause::Replaced)),
             expired: of(Tally::Removed(Cause::Expired)),
             evicted: of(Tally::Removed(Cause::Evicted)),
@@ -480,7 +492,7 @@ mod tests {
     fn all_tallies() -> Vec<Tally> {
         use Tally::{
             DropPanics, EvictedWeight, Hits, ListenerPanics, LoadFailures, LoadNanos, Loads,
-            Misses, PolicyPanics,
+            Misses, PolicyPanics, RefreshFailures, Refreshes, Stale,
         };
         let plain = [
             Hits,
@@ -488,6 +500,9 @@ mod tests {
             Loads,
             LoadFailures,
             LoadNanos,
+            Stale,
+            Refreshes,
+            RefreshFailures,
             EvictedWeight,
             ListenerPanics,
             DropPanics,
@@ -505,6 +520,9 @@ mod tests {
             stats.loads,
             stats.load_failures,
             load_nanos,
+            stats.stale,
+            stats.refreshes,
+            stats.refresh_failures,
             stats.evicted_weight,
             stats.listener_panics,
             stats.drop_panics,

@@ -10,6 +10,9 @@ pub(crate) enum Tally {
     Loads,
     LoadFailures,
     LoadNanos,
+    Stale,
+    Refreshes,
+    RefreshFailures,
     EvictedWeight,
     ListenerPanics,
     DropPanics,
@@ -19,8 +22,8 @@ pub(crate) enum Tally {
 
 impl Tally {
     /// Where the causes begin in a cell.
-    pub(super) const REMOVED: usize = 9;
-    /// Numbers a cell: 16, which is just the 128 bytes that two neighbouring cache lines have.
+    pub(super) const REMOVED: usize = 12;
+    /// Numbers a cell. The first sixteen, among them all that reads count, share the two neighbouring cache lines that come together.
     pub(super) const COUNT: usize = Self::REMOVED + Cause::ALL.len();
 
     pub(super) const fn index(self) -> usize {
@@ -30,10 +33,13 @@ impl Tally {
             Self::Loads => 2,
             Self::LoadFailures => 3,
             Self::LoadNanos => 4,
-            Self::EvictedWeight => 5,
-            Self::ListenerPanics => 6,
-            Self::DropPanics => 7,
-            Self::PolicyPanics => 8,
+            Self::Stale => 5,
+            Self::Refreshes => 6,
+            Self::RefreshFailures => 7,
+            Self::EvictedWeight => 8,
+            Self::ListenerPanics => 9,
+            Self::DropPanics => 10,
+            Self::PolicyPanics => 11,
             Self::Removed(cause) => Self::REMOVED + cause as usize,
         }
     }

@@ -61,6 +61,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "builder",
             "entry",
             "expiry",
+            "freshness",
             "sweep",
             "maintainer",
             "write",

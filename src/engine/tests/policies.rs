@@ -3,7 +3,6 @@
 use super::*;
 use crate::engine::epoch::Views;
 use crate::engine::stripes::Stripes;
-use crate::time::ManualClock;
 
 /// A policy that panics when told to, and otherwise is LRU.
 struct Fragile {
@@ -349,7 +348,7 @@ fn a_policy_that_is_made_while_the_capacity_changes_hears_of_it() {
             }
             Box::new(Fifo::new())
         });
-        Stripes::new(2, None, make, Arc::new(Views::new()), Arc::new(ManualClock::new()))
+        Stripes::new(2, None, plan(make), Arc::new(Views::new()))
     };
     drop(seen());
     assert_eq!(stripes.reach(1, &engine.budget).lock().state.share, 5);

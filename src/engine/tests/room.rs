@@ -228,7 +228,7 @@ fn an_update_asks_others_if_its_policy_names_a_newcomer() {
         0 => Box::new(Stubborn),
         _ => Box::new(Lru::new()),
     });
-    let engine: Small = Engine::new(2, 10, None, &make, &still());
+    let engine: Small = Engine::new(2, 10, None, plan(make));
     let keys_of = |home| (0..).filter(move |&key| crate::hash::mix(key) >> 63 == home);
     let key = keys_of(0).next().unwrap();
     put(&engine, key, 5, NEVER, 0);

@@ -1,0 +1,148 @@
+//! Loading anew what is resident: behind its readers, or by hand.
+//!
+//! ```text
+//!   reader: due? ─► claim the entry's `next` ─► a permit? ─► a mark under the key ─► task ─► lands if the mark is still there
+//!             │ no      │ lost                   │ none        │ a load is under way     └─► fails: `next` is now + throttle
+//!             ▼         ▼                        ▼             ▼
+//!             it has its value, and goes on
+//! ```
+
+use super::lead::{Begun, Lead};
+use super::loading::LoadingCache;
+use crate::error::LoadError;
+use crate::observe::Tally;
+use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::time::deadline;
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+/// How many refreshes may run at once, and how many do.
+pub(super) struct Permits {
+    most: usize,
+    out: AtomicUsize,
+}
+
+impl Permits {
+    pub(super) const fn new(most: usize) -> Self {
+        Self { most, out: AtomicUsize::new(0) }
+    }
+
+    fn take(&self) -> bool {
+        let one_more = |out: usize| (out < self.most).then_some(out + 1);
+        self.out.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
+    }
+}
+
+/// A refresh under way, from its permit to its end. Dropped before, it counts as one that failed.
+struct Refresh<K, V, E, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    cache: LoadingCache<K, V, E, S>,
+    hash: u64,
+    key: K,
+    landed: bool,
+}
+
+impl<K, V, E, S> Drop for Refresh<K, V, E, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    fn drop(&mut self) {
+        if !self.landed {
+            self.cache.shared.cache.recorder.count(Tally::RefreshFailures);
+            self.cache.postpone(self.hash, &self.key, self.cache.shared.throttle);
+        }
+        self.cache.shared.permits.out.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl<K, V, E, S> LoadingCache<K, V, E, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Nobody refreshes a key for so long; then anybody may.
+    pub(super) fn postpone<Q>(&self, hash: u64, key: &Q, time: Duration)
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let cache = &self.shared.cache;
+        let until = deadline(cache.now(), time);
+        let segment = cache.engine.lock(hash);
+        if let Some((ages, slot)) = segment.ages().zip(segment.find(hash, key)) {
+            ages.postpone(slot, until);
+        }
+    }
+}
+
+impl<K, V, E, S> LoadingCache<K, V, E, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Has a key loaded anew, by who has claimed it. True if that has begun.
+    pub(super) fn refresh_claimed<Q>(&self, hash: u64, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let begun = self.begin_refresh(hash, key);
+        if begun.is_none() {
+            // The claim is given back. Who has no permit, or meets another load, comes again.
+            self.postpone(hash, key, Duration::ZERO);
+        }
+        begun.is_some_and(|task| {
+            self.run_behind(Box::pin(task));
+            true
+        })
+    }
+
+    /// A task that loads a key anew; none if it is being loaded, or no more refreshes may run.
+    pub(super) fn begin_refresh<Q>(
+        &self,
+        hash: u64,
+        key: &Q,
+    ) -> Option<impl Future<Output = ()> + Send + 'static + use<K, V, E, S, Q>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let (cache, owned) = (self.clone(), key.to_owned());
+        if !self.shared.permits.take() {
+            return None;
+        }
+        let mut refresh = Refresh { cache, hash, key: owned, landed: false };
+        let Begun::Lead(lead) = Lead::begin_anew(self.clone(), hash, key) else {
+            // Not a failure: the other load does the work.
+            refresh.landed = true;
+            return None;
+        };
+        Some(async move {
+            let ended = refresh.cache.run_lead(lead).await;
+            match &ended {
+                Ok(_) => {
+                    refresh.landed = true;
+                    refresh.cache.shared.cache.recorder.count(Tally::Refreshes);
+                }
+                Err(error) => refresh.report(error),
+            }
+        })
+    }
+}
+
+impl<K, V, E, S> Refresh<K, V, E, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    fn report(&self, error: &LoadError<E>) {
+        if let Some(report) = &self.cache.shared.report {
+            let report = Arc::clone(report);
+            self.cache.shared.cache.contain(Tally::ListenerPanics, || report(&self.key, error));
+        }
+    }
+}
