@@ -88,7 +88,7 @@ pub use error::{
 #[cfg(not(cachette_loom))]
 pub use expiry::Expiry;
 #[cfg(not(cachette_loom))]
-pub use load::{Outcome, Spawn, Task};
+pub use load::{Outcome, Spawn, Task, Threads};
 #[cfg(not(cachette_loom))]
 pub use maintainer::Maintainer;
 #[cfg(not(cachette_loom))]

@@ -22,6 +22,10 @@ mod flight;
 mod lead;
 #[cfg(not(cachette_loom))]
 mod spawn;
+#[cfg(not(cachette_loom))]
+mod threads;
+#[cfg(not(cachette_loom))]
+mod timer;
 mod waits;
 
 #[cfg(not(cachette_loom))]
@@ -30,3 +34,5 @@ pub use lead::Outcome;
 pub(crate) use lead::Ticket;
 #[cfg(not(cachette_loom))]
 pub use spawn::{Spawn, Task};
+#[cfg(not(cachette_loom))]
+pub use threads::Threads;
