@@ -87,6 +87,9 @@ pub use error::{
 };
 #[cfg(not(cachette_loom))]
 pub use expiry::Expiry;
+#[cfg(all(feature = "tokio", not(cachette_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use load::{NoRuntime, Tokio};
 #[cfg(not(cachette_loom))]
 pub use load::{Outcome, Spawn, Task, Threads};
 #[cfg(not(cachette_loom))]

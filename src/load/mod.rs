@@ -26,6 +26,8 @@ mod spawn;
 mod threads;
 #[cfg(not(cachette_loom))]
 mod timer;
+#[cfg(all(feature = "tokio", not(cachette_loom)))]
+mod tokio;
 mod waits;
 
 #[cfg(not(cachette_loom))]
@@ -36,3 +38,5 @@ pub(crate) use lead::Ticket;
 pub use spawn::{Spawn, Task};
 #[cfg(not(cachette_loom))]
 pub use threads::Threads;
+#[cfg(all(feature = "tokio", not(cachette_loom)))]
+pub use tokio::{NoRuntime, Tokio};
