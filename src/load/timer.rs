@@ -328,7 +328,9 @@ mod tests {
         block_on(timer.sleep(Duration::ZERO));
         let mut never = Box::pin(timer.sleep(Duration::MAX));
         assert!(!poll(&mut never, Waker::noop()));
-        drop(timer.sleep(HOUR));
+        let unpolled = [timer.sleep(HOUR), timer.sleep(HOUR)];
+        let numbers = unpolled.map(|sleep| sleep.key.map(|(_, number)| number));
+        assert_eq!(numbers, [Some(2), Some(3)], "all are different, whatever the clock says");
         assert_eq!((sleeping(&timer), STARTED.get()), (0, 0), "none of them needs the thread");
     }
 
@@ -398,8 +400,11 @@ mod tests {
     #[test]
     fn closing_ends_a_thread_for_whom_nobody_sleeps() {
         let (timer, (told, heard)) = (timer(), mpsc::channel());
-        timer.insert((Instant::now(), 10), bell(10, &told));
-        assert_eq!(heard.recv(), Ok(10));
+        // Until then it stays, though now and then nobody sleeps.
+        for number in 10..1_000 {
+            timer.insert((Instant::now(), number), bell(number, &told));
+            assert_eq!(heard.recv(), Ok(number));
+        }
         timer.close();
         await_owners(&timer, 1);
         assert_eq!(STARTED.get(), 1);
