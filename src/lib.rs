@@ -94,7 +94,11 @@ pub use freshness::Freshness;
 #[cfg(not(cachette_loom))]
 pub use load::{
     Backoff, Loaded, LoadingBuilder, LoadingCache, Old, Origin, Outcome, Reload, Spawn, Task,
+    Threads,
 };
+#[cfg(all(feature = "tokio", not(cachette_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use load::{NoRuntime, Tokio};
 #[cfg(not(cachette_loom))]
 pub use maintainer::Maintainer;
 #[cfg(not(cachette_loom))]

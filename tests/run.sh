@@ -324,7 +324,7 @@ fuzz() { # seconds a target
 # Every mutant must be caught by a test, or be listed with its reason in tests/mutants.txt. The suite of laws is itself a test.
 mutants() {
     local status=0 survivors=$LOGS/survivors.txt listed=$LOGS/listed.txt unlisted
-    cargo mutants --output "$LOGS" --timeout 300 --file 'src/engine/**/*.rs' --file 'src/policy/**/*.rs' \
+    cargo mutants --all-features --output "$LOGS" --timeout 300 --file 'src/engine/**/*.rs' --file 'src/policy/**/*.rs' \
         --file 'src/load/**/*.rs' --file src/time.rs --exclude 'src/engine/**/models.rs' \
         --exclude 'src/policy/laws*' --exclude 'src/policy/laws/**' -- --lib --tests ||
         status=$?

@@ -34,10 +34,18 @@ mod refresh;
 mod source;
 #[cfg(not(cachette_loom))]
 mod spawn;
+#[cfg(not(cachette_loom))]
+mod threads;
+#[cfg(not(cachette_loom))]
+mod timer;
+#[cfg(all(feature = "tokio", not(cachette_loom)))]
+mod tokio;
 mod waits;
 
 #[cfg(not(cachette_loom))]
 pub(crate) use lead::Ticket;
+#[cfg(all(feature = "tokio", not(cachette_loom)))]
+pub use tokio::{NoRuntime, Tokio};
 #[cfg(not(cachette_loom))]
 pub use {
     assemble::{Backoff, LoadingBuilder},
@@ -46,4 +54,5 @@ pub use {
     loading::LoadingCache,
     source::{Old, Reload},
     spawn::{Spawn, Task},
+    threads::Threads,
 };

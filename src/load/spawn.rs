@@ -10,7 +10,7 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 /// Runs tasks in the background, and tells when some time has passed.
 ///
 /// A cache has no threads and no timers of its own: what refreshes, what outlives its caller and what waits with a timeout runs on what
-/// the program gives. An `Arc` of one is one.
+/// the program gives: [`Threads`](crate::Threads), `Tokio` (feature `tokio`), or one of your own. An `Arc` of one is one.
 ///
 /// A task that is dropped before it has ended counts as a load that panicked: those who wait for it go on by themselves.
 ///
