@@ -94,7 +94,7 @@ pub use freshness::Freshness;
 #[cfg(not(cachette_loom))]
 pub use load::{
     Backoff, Loaded, LoadingBuilder, LoadingCache, Old, Origin, Outcome, Reload, Spawn, Task,
-    Threads,
+    Threads, Warmed,
 };
 #[cfg(all(feature = "tokio", not(cachette_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

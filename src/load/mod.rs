@@ -41,6 +41,8 @@ mod timer;
 #[cfg(all(feature = "tokio", not(cachette_loom)))]
 mod tokio;
 mod waits;
+#[cfg(not(cachette_loom))]
+mod warm;
 
 #[cfg(not(cachette_loom))]
 pub(crate) use lead::Ticket;
@@ -55,4 +57,5 @@ pub use {
     source::{Old, Reload},
     spawn::{Spawn, Task},
     threads::Threads,
+    warm::Warmed,
 };
