@@ -178,6 +178,9 @@ pub enum LoadError<E> {
     /// The load in the background panicked, or was dropped by what was to run it.
     #[error("the load was lost: its loader panicked, or its task was dropped")]
     Lost,
+    /// The loader of [`get_or_load_many`](crate::Cache::get_or_load_many) was asked for this key and said nothing of it.
+    #[error("the batch loader gave no answer for the key")]
+    Unanswered,
 }
 
 impl<E> Clone for LoadError<E> {
@@ -187,6 +190,7 @@ impl<E> Clone for LoadError<E> {
             Self::Recursive => Self::Recursive,
             Self::TimedOut(after) => Self::TimedOut(*after),
             Self::Lost => Self::Lost,
+            Self::Unanswered => Self::Unanswered,
         }
     }
 }

@@ -13,6 +13,9 @@
 //!                            land: publish if and only if the mark is still there
 //! ```
 //!
+//! Of many keys asked for at once (`many`), each begins by itself; one call of the loader answers all that are led, and only when
+//! these have landed are the joined ones waited for.
+//!
 //! Every write of the key takes the mark away, so a load that began before the write cannot publish after it, and who comes
 //! after the write begins a load of their own.
 
@@ -28,6 +31,8 @@ mod lead;
 mod loaded;
 #[cfg(not(cachette_loom))]
 mod loading;
+#[cfg(not(cachette_loom))]
+mod many;
 #[cfg(not(cachette_loom))]
 mod refresh;
 #[cfg(not(cachette_loom))]
