@@ -21,6 +21,8 @@
 
 #[cfg(not(cachette_loom))]
 mod assemble;
+#[cfg(not(cachette_loom))]
+mod batch;
 mod block;
 #[cfg(not(cachette_loom))]
 mod fetch;
@@ -54,6 +56,7 @@ pub use tokio::{NoRuntime, Tokio};
 #[cfg(not(cachette_loom))]
 pub use {
     assemble::{Backoff, LoadingBuilder},
+    batch::Batch,
     lead::Outcome,
     loaded::{Loaded, Origin},
     loading::LoadingCache,
