@@ -25,7 +25,7 @@
 //! | `load` | O(1), one lock for the time of a push; a clone of the key |
 //! | a batch | O(keys): a task, a call of the loader, a clone of each distinct key |
 //!
-//! After Facebook's DataLoader (Schrock, 2015), whose batches end with a turn of the event loop; here there may be none, so a window
+//! After Facebook's `DataLoader` (Schrock, 2015), whose batches end with a turn of the event loop; here there may be none, so a window
 //! is given.
 
 use super::block::block_on;
@@ -189,7 +189,8 @@ where
     /// Batches of up to 100 keys that `load` answers, on what `spawn` runs them; the window is 0.
     ///
     /// `load` is given keys, none twice, in the order in which they came first. It returns pairs of a key and its `Result`, such as a
-    /// `HashMap<K, Result<V, E>>`; of two answers for a key the last one counts, and answers for other keys are ignored.
+    /// `HashMap<K, Result<V, E>>`; of two answers for a key the last one counts, and answers for other keys are ignored. See [`Batch`]
+    /// for an example.
     pub fn new<F, R>(
         spawn: impl Spawn + 'static,
         load: impl Fn(Vec<K>) -> F + Send + Sync + 'static,
@@ -212,9 +213,20 @@ where
     }
 
     /// How many keys close a batch, equal ones counted each; unless chosen, 100. With 1 each key is a batch, and 0 is as 1.
+    ///
+    /// ```
+    /// use cachette::{Batch, Spawn};
+    /// use std::collections::HashMap;
+    ///
+    /// // As many as the source takes in one query.
+    /// fn users(spawn: impl Spawn + 'static) -> Batch<u64, String, std::io::Error> {
+    ///     Batch::new(spawn, async |ids: Vec<u64>| ids.into_iter().map(|id| (id, Ok(format!("user {id}")))).collect::<HashMap<_, _>>())
+    ///         .most(1_000)
+    /// }
+    /// ```
     #[must_use]
     pub fn most(mut self, keys: usize) -> Self {
-        self.most = keys.max(1);
+        self.most = keys;
         self
     }
 
@@ -222,6 +234,16 @@ where
     ///
     /// Without a window a batch has the keys that come before its task first runs: where tasks and batches share a thread, those
     /// of all tasks that are ready now.
+    ///
+    /// ```
+    /// use cachette::Batch;
+    /// use std::time::Duration;
+    ///
+    /// /// Waits no longer than a query takes.
+    /// fn patient(users: Batch<u64, String, std::io::Error>) -> Batch<u64, String, std::io::Error> {
+    ///     users.window(Duration::from_millis(2))
+    /// }
+    /// ```
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         self.window = window;
@@ -252,7 +274,6 @@ where
         let (shared, most, window) = (Arc::clone(&self.shared), self.most, self.window);
         async move {
             let answered = shared.join(key.clone(), most, window);
-            drop(shared);
             let Landing::Landed(answers) = answered.join().await else {
                 return Err(BatchError::Lost);
             };
