@@ -36,7 +36,7 @@ fn short<E: Clone>(loaded: &Loaded<E>) -> Short<E> {
 }
 
 fn shorts<E: Clone>(loaded: Vec<Loaded<E>>) -> Vec<Short<E>> {
-    loaded.iter().map(short).collect()
+    loaded.into_iter().map(|loaded| short(&loaded)).collect()
 }
 
 /// The answer of a loader that gives ten times the key.
@@ -151,6 +151,7 @@ fn l9_keys_may_be_borrowed_and_hash_alike() {
         keys.into_iter().map(|key| (key.clone(), key.len() as u32))
     });
     assert_eq!(shorts(loaded), values([1, 2, 1, 3, 2, 1]));
+    assert_eq!(cache.stats().misses, 3, "equal keys are one use");
 }
 
 #[test]
@@ -273,6 +274,7 @@ fn l9_calls_in_opposite_orders_end_one_step_at_a_time() {
     let bulk = |own: usize, keys: &'static [u32]| {
         let gate = &gates[own];
         Task::waiting(cache.get_or_load_many_async(keys, async |keys: Vec<u32>| {
+            assert!(!keys.is_empty(), "who joins all calls no loader");
             gate.pass().await;
             tens(keys)
         }))

@@ -684,10 +684,10 @@ mod tests {
         thread::scope(|scope| {
             let load = |thread: u32| {
                 move || {
-                    (0..200).for_each(|i| {
+                    for i in 0..200 {
                         let key = 100 + (i * 7 + thread) % 40;
                         assert!(matches!(batch.load_blocking(key), Ok(value) if value == key * 10));
-                    })
+                    }
                 }
             };
             let threads: Vec<_> = (0..6).map(|thread| scope.spawn(load(thread))).collect();
