@@ -187,8 +187,11 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K> + 'q,
     {
-        let mut asked: Vec<Asked<'q, Q, V, E>> = Vec::new();
+        let keys = keys.into_iter();
+        let (expected, _) = keys.size_hint();
+        let mut asked: Vec<Asked<'q, Q, V, E>> = Vec::with_capacity(expected);
         let mut last: HashMap<u64, usize, ahash::RandomState> = HashMap::default();
+        last.reserve(expected);
         for key in keys {
             let hash = self.hash(key);
             let before = last.insert(hash, asked.len());
