@@ -63,43 +63,26 @@ type Load<K, V, E> = dyn Fn(Vec<K>) -> Answering<K, V, E> + Send + Sync;
 /// A caller that gives up takes nothing from the others. Its key may be asked for all the same.
 ///
 /// ```
-/// use cachette::{Batch, Cache};
+/// use cachette::{Batch, Cache, Threads};
 /// use std::{convert::Infallible, time::Duration};
 ///
-/// # use cachette::{Spawn, Task};
-/// # use std::{future, sync::mpsc, task, thread};
-/// # // A thread that runs one task after another.
-/// # struct Worker(mpsc::Sender<Task>);
-/// # impl Spawn for Worker {
-/// #     fn spawn(&self, task: Task) { let _ = self.0.send(task); }
-/// #     fn sleep(&self, _: Duration) -> Task { Box::pin(future::ready(())) }
-/// # }
-/// # fn run<T>(future: impl Future<Output = T>) -> T {
-/// #     let mut future = std::pin::pin!(future);
-/// #     let mut context = task::Context::from_waker(task::Waker::noop());
-/// #     loop {
-/// #         if let task::Poll::Ready(output) = future.as_mut().poll(&mut context) { return output; }
-/// #         thread::yield_now();
-/// #     }
-/// # }
-/// # let (sender, tasks) = mpsc::channel::<Task>();
-/// # thread::spawn(move || tasks.into_iter().for_each(run));
-/// # let spawn = Worker(sender);
 /// type Lengths = Batch<String, usize, Infallible>;
 ///
-/// // `spawn` is what the program has, and the loader would be one query.
-/// let lengths = Lengths::new(spawn, async |words| {
+/// // The loader would be one query.
+/// let lengths = Lengths::new(Threads::new(), async |words| {
 ///     words.into_iter().map(|word| (word.clone(), Ok(word.len()))).collect::<Vec<_>>()
 /// });
 /// let lengths = lengths.most(50).window(Duration::from_millis(2));
 ///
+/// // Those who want one word share a load of the cache; those who want different words share a batch.
 /// async fn length(cache: &Cache<String, usize>, lengths: &Lengths, word: &str) -> usize {
 ///     cache.get_or_load_async(word, |word| lengths.load(word)).await.unwrap()
 /// }
 /// let cache = Cache::new(1_000);
-/// # assert_eq!(run(length(&cache, &lengths, "four")), 4);
-/// # assert_eq!(cache.get("four"), Some(4));
-/// # assert_eq!(lengths.load_blocking("three".to_string()).unwrap(), 5);
+/// let loaded = cache.get_or_load("four", |word| lengths.load_blocking(word.to_string()));
+/// assert_eq!(loaded.unwrap(), 4);
+/// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+/// # assert!(std::pin::pin!(length(&cache, &lengths, "four")).poll(&mut context).is_ready());
 /// ```
 pub struct Batch<K, V, E> {
     shared: Arc<Shared<K, V, E>>,
