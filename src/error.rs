@@ -178,6 +178,9 @@ pub enum LoadError<E> {
     /// The load in the background panicked, or was dropped by what was to run it.
     #[error("the load was lost: its loader panicked, or its task was dropped")]
     Lost,
+    /// The loader of [`get_or_load_many`](crate::Cache::get_or_load_many) was asked for this key and said nothing of it.
+    #[error("the batch loader gave no answer for the key")]
+    Unanswered,
 }
 
 impl<E> Clone for LoadError<E> {
@@ -186,6 +189,32 @@ impl<E> Clone for LoadError<E> {
             Self::Failed(error) => Self::Failed(Arc::clone(error)),
             Self::Recursive => Self::Recursive,
             Self::TimedOut(after) => Self::TimedOut(*after),
+            Self::Lost => Self::Lost,
+            Self::Unanswered => Self::Unanswered,
+        }
+    }
+}
+
+/// Why [`Batch::load`](crate::Batch::load) has no value.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BatchError<E> {
+    /// The loader failed for this key. Everyone who asked for it in this batch has the same error.
+    #[error("the batch loader failed for the key")]
+    Failed(#[source] Arc<E>),
+    /// The loader was asked for the key and said nothing of it.
+    #[error("the batch loader gave no answer for the key")]
+    Unanswered,
+    /// The loader panicked, or the batch's task was dropped before it had ended.
+    #[error("the batch was lost: its loader panicked, or its task was dropped")]
+    Lost,
+}
+
+impl<E> Clone for BatchError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::Unanswered => Self::Unanswered,
             Self::Lost => Self::Lost,
         }
     }

@@ -85,7 +85,7 @@ pub use cache::Cache;
 pub use entry::{Compute, Computed};
 #[cfg(not(cachette_loom))]
 pub use error::{
-    BuildError, CapacityError, ComputeError, LoadError, Reason, Refused, UnknownPolicy,
+    BatchError, BuildError, CapacityError, ComputeError, LoadError, Reason, Refused, UnknownPolicy,
 };
 #[cfg(not(cachette_loom))]
 pub use expiry::Expiry;
@@ -93,8 +93,8 @@ pub use expiry::Expiry;
 pub use freshness::Freshness;
 #[cfg(not(cachette_loom))]
 pub use load::{
-    Backoff, Loaded, LoadingBuilder, LoadingCache, Old, Origin, Outcome, Reload, Spawn, Task,
-    Threads, Warmed,
+    Backoff, Batch, Loaded, LoadingBuilder, LoadingCache, Old, Origin, Outcome, Reload, Spawn,
+    Task, Threads, Warmed,
 };
 #[cfg(all(feature = "tokio", not(cachette_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

@@ -1,86 +1,21 @@
 //! L1 to L7, T1, T2: one load a key, and a write during a load wins.
 
+#[path = "support/tasks.rs"]
+mod support;
+
 use cachette::policy::NoEviction;
 use cachette::{Cache, Cause, Compute, Expiry, LoadError, ManualClock};
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
+use support::{Gate, Task, breathe};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// Counts wakes.
-#[derive(Default)]
-struct Wakes(AtomicU64);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// A task that is polled by hand: pending means that it has joined, or leads and waits in its loader.
-struct Task<'a, T> {
-    future: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
-    wakes: Arc<Wakes>,
-}
-
-impl<'a, T> Task<'a, T> {
-    fn new(future: impl Future<Output = T> + Send + 'a) -> Self {
-        Self { future: Box::pin(future), wakes: Arc::default() }
-    }
-
-    /// A task that has been polled once, and waits.
-    fn waiting(future: impl Future<Output = T> + Send + 'a) -> Self {
-        let mut task = Self::new(future);
-        assert!(task.poll().is_pending());
-        task
-    }
-
-    fn poll(&mut self) -> Poll<T> {
-        let waker = Waker::from(Arc::clone(&self.wakes));
-        self.future.as_mut().poll(&mut Context::from_waker(&waker))
-    }
-
-    fn wakes(&self) -> u64 {
-        self.wakes.0.load(Ordering::SeqCst)
-    }
-
-    /// What it returns, if it has nothing more to wait for.
-    fn end(mut self) -> T {
-        match self.poll() {
-            Poll::Ready(output) => output,
-            Poll::Pending => panic!("the task still waits"),
-        }
-    }
-}
-
-/// What a loader waits at until the test opens it.
-#[derive(Default)]
-struct Gate(AtomicBool);
-
-impl Gate {
-    fn open(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    async fn pass(&self) {
-        let open = |_: &mut Context<'_>| self.0.load(Ordering::SeqCst).then_some(());
-        poll_fn(|context| open(context).map_or(Poll::Pending, Poll::Ready)).await;
-    }
-}
-
-/// Suspends once.
-async fn breathe() {
-    let mut first = true;
-    poll_fn(|_| if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) }).await;
-}
 
 type Loaded<E = Infallible> = Result<u32, LoadError<E>>;
 

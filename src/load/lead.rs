@@ -239,7 +239,7 @@ where
     }
 
     /// A clone of the value of a key, as a reader gets it.
-    fn value<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    pub(super) fn value<Q>(&self, hash: u64, key: &Q) -> Option<V>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -352,7 +352,7 @@ where
     /// last owner of the value if those who waited are not. `keep` says how long an error stands, if it does; it is told how
     /// many loads failed in a row before this one.
     pub(super) async fn run<R, F>(
-        mut self,
+        self,
         loader: impl FnOnce() -> F,
         keep: impl FnOnce(&R::Error, u64) -> Option<Duration>,
     ) -> (C, Result<Arc<V>, LoadError<R::Error>>)
@@ -362,8 +362,28 @@ where
         R: Outcome<V>,
     {
         let outcome = waits::led(self.ticket.id(), async { loader().await }).await;
+        let took = self.count_time();
+        self.end(outcome, took, keep)
+    }
+
+    /// Counts the time since this load began, and returns it.
+    pub(super) fn count_time(&self) -> u64 {
         let took = self.cache.now().saturating_sub(self.began);
         self.cache.recorder.add(Tally::LoadNanos, took);
+        took
+    }
+
+    /// Counts and lands what the loader gave after so long; otherwise as [`run`](Self::run).
+    pub(super) fn end<R>(
+        mut self,
+        outcome: R,
+        took: u64,
+        keep: impl FnOnce(&R::Error, u64) -> Option<Duration>,
+    ) -> (C, Result<Arc<V>, LoadError<R::Error>>)
+    where
+        C: Clone,
+        R: Outcome<V>,
+    {
         self.stage = Stage::Loaded;
         let landed = match outcome.into_result() {
             Ok(value) => {
@@ -380,6 +400,13 @@ where
         // Not at the end of the function: where a destructor panics there, what is returned is not dropped.
         drop(self);
         (cache, landed)
+    }
+
+    /// Counts that the loader of a batch has said nothing of this key. Those who wait go on by themselves.
+    pub(super) fn unanswered<E>(mut self) -> LoadError<E> {
+        self.stage = Stage::Loaded;
+        self.cache.recorder.count(Tally::LoadFailures);
+        LoadError::Unanswered
     }
 
     /// Publishes the value, if nothing was written meanwhile, and gives it to all who wait.

@@ -13,11 +13,16 @@
 //!                            land: publish if and only if the mark is still there
 //! ```
 //!
+//! Of many keys asked for at once (`many`), each begins by itself; one call of the loader answers all that are led, and only when
+//! these have landed are the joined ones waited for.
+//!
 //! Every write of the key takes the mark away, so a load that began before the write cannot publish after it, and who comes
 //! after the write begins a load of their own.
 
 #[cfg(not(cachette_loom))]
 mod assemble;
+#[cfg(not(cachette_loom))]
+mod batch;
 mod block;
 #[cfg(not(cachette_loom))]
 mod fetch;
@@ -28,6 +33,8 @@ mod lead;
 mod loaded;
 #[cfg(not(cachette_loom))]
 mod loading;
+#[cfg(not(cachette_loom))]
+mod many;
 #[cfg(not(cachette_loom))]
 mod refresh;
 #[cfg(not(cachette_loom))]
@@ -51,6 +58,7 @@ pub use tokio::{NoRuntime, Tokio};
 #[cfg(not(cachette_loom))]
 pub use {
     assemble::{Backoff, LoadingBuilder},
+    batch::Batch,
     lead::Outcome,
     loaded::{Loaded, Origin},
     loading::LoadingCache,

@@ -20,8 +20,9 @@
 //! | operation | cost |
 //! |---|---|
 //! | `enter`, its end | O(1), no lock, for a stack as deep as loaders are nested |
+//! | `Nested`, its end | O(its flights), no lock |
 //! | `wait_for` outside loaders | O(1), no lock |
-//! | `wait_for` in a loader | one process-wide lock, O(edges reachable from the flight, each at O(log edges)) |
+//! | `wait_for` in a loader | one process-wide lock, O(edges reachable from the flight, each at O(log edges + depth of the stack)) |
 //! | the end of a `Waiting` | the same lock, O(depth of the stack) at O(log edges) |
 //!
 //! What is not seen: a task that a loader spawned, for its polls are not inside the loader's. What is seen wrongly: a loader
@@ -115,6 +116,39 @@ pub(crate) async fn led<F: Future>(flight: u64, inner: F) -> F::Output {
     let mut inner = pin!(inner);
     poll_fn(|context| {
         let _running = enter(flight);
+        inner.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Flights that run on this thread all at once, for the loader of a batch is the loader of each. They leave together.
+#[must_use = "the flights run until this is dropped"]
+pub(crate) struct Nested(Vec<Entered>);
+
+impl Nested {
+    /// Marks `flights` as running on this thread.
+    pub(crate) fn of(flights: impl IntoIterator<Item = u64>) -> Self {
+        Self(flights.into_iter().map(enter).collect())
+    }
+
+    /// One more.
+    pub(crate) fn enter(&mut self, flight: u64) {
+        self.0.push(enter(flight));
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        // The innermost first: a vector would begin with the outermost, and look for each through all the others.
+        while self.0.pop().is_some() {}
+    }
+}
+
+/// Runs the one loader `inner` of many flights: every poll of it is inside [`Nested`].
+pub(crate) async fn led_all<F: Future>(flights: &[u64], inner: F) -> F::Output {
+    let mut inner = pin!(inner);
+    poll_fn(|context| {
+        let _running = Nested::of(flights.iter().copied());
         inner.as_mut().poll(context)
     })
     .await

@@ -60,12 +60,12 @@ pub struct Stats {
     pub hits: u64,
     /// Counter: reads that found none, or one whose deadline had passed.
     pub misses: u64,
-    /// Counter: loads that gave a value.
+    /// Counter: loads that gave a value. Of a bulk load, each key counts.
     pub loads: u64,
-    /// Counter: loads that gave an error or panicked.
+    /// Counter: loads that gave an error, no answer, or panicked. Of a bulk load, each key counts.
     pub load_failures: u64,
     /// Counter: the time that loads took, those that gave an error too, those that panicked not. Loads side by side count
-    /// each in full.
+    /// each in full; a bulk load counts once for all its keys.
     pub load_time: Duration,
     /// Counter: misses that were served a stale value, at once or instead of an error.
     pub stale: u64,
