@@ -25,6 +25,7 @@ const MOST_REFRESHES: usize = 64;
 /// |---|---|
 /// | [`spawn`](Self::spawn) | no background: callers load |
 /// | [`reloader`](Self::reloader) | what is loaded anew is loaded in full |
+/// | [`bulk_loader`](Self::bulk_loader) | many keys are loaded one by one, side by side |
 /// | [`soft_timeout`](Self::soft_timeout), [`hard_timeout`](Self::hard_timeout) | callers wait to the end |
 /// | [`cache_errors`](Self::cache_errors) | every call after a failure loads again |
 /// | [`most_refreshes`](Self::most_refreshes) | 64 |
@@ -50,7 +51,8 @@ where
     /// outside every lock and may call the cache.
     ///
     /// ```
-    /// let cache = cachette::Cache::builder().capacity(10).loader(|text: &String| text.parse::<u32>()).build()?;
+    /// // Where the loader returns a `Result`, the types of the cache are to be named.
+    /// let cache = cachette::Cache::<String, u32>::builder().capacity(10).loader(|text| text.parse::<u32>()).build()?;
     /// assert_eq!(cache.load("12").unwrap(), 12);
     /// assert!(cache.load("twelve").is_err());
     /// # Ok::<(), cachette::BuildError>(())
@@ -68,9 +70,9 @@ where
     /// As [`loader`](Self::loader), for a loader that is a future.
     ///
     /// ```
-    /// let cache = cachette::Cache::builder()
+    /// let cache = cachette::Cache::<u64, String>::builder()
     ///     .capacity(10)
-    ///     .loader_async(|id: u64| async move { Ok::<_, std::fmt::Error>(format!("user {id}")) })
+    ///     .loader_async(|id| async move { Ok::<_, std::fmt::Error>(format!("user {id}")) })
     ///     .build()?;
     /// assert_eq!(cache.load(&7).unwrap(), "user 7");
     /// # Ok::<(), cachette::BuildError>(())
@@ -149,6 +151,41 @@ where
         self
     }
 
+    /// Loads many keys by one call, for [`load_many`](LoadingCache::load_many): it is given the keys that nobody has or loads, none twice, and
+    /// returns what it knows of them, as pairs of a key and its value or its `Result`.
+    ///
+    /// ```
+    /// let lengths = cachette::Cache::builder()
+    ///     .capacity(10)
+    ///     .loader(|word: &String| word.len())
+    ///     .bulk_loader(|words| words.into_iter().map(|word| (word.clone(), word.len())).collect::<Vec<_>>())
+    ///     .build()?;
+    /// let values = lengths.load_many(["a", "abc"]);
+    /// assert_eq!(values, [Ok(1), Ok(3)]);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
+    pub fn bulk_loader<R, O>(mut self, load: impl Fn(Vec<K>) -> R + Send + Sync + 'static) -> Self
+    where
+        R: IntoIterator<Item = (K, O)>,
+        O: Outcome<V, Error = E>,
+    {
+        self.source.many_blocking(load);
+        self
+    }
+
+    /// As [`bulk_loader`](Self::bulk_loader), for a loader that is a future.
+    pub fn bulk_loader_async<F, O>(
+        mut self,
+        load: impl Fn(Vec<K>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output: IntoIterator<Item = (K, O)>> + Send + 'static,
+        O: Outcome<V, Error = E>,
+    {
+        self.source.many_suspending(load);
+        self
+    }
+
     /// After this long a caller is served the stale value, if there is one within its times. The load goes on.
     pub fn soft_timeout(mut self, time: Duration) -> Self {
         self.soft = Some(time);
@@ -173,9 +210,9 @@ where
     /// use std::time::Duration;
     ///
     /// let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(30) };
-    /// let cache = Cache::builder()
+    /// let cache = Cache::<String, u32>::builder()
     ///     .capacity(10)
-    ///     .loader(|text: &String| text.parse::<u32>())
+    ///     .loader(|text| text.parse::<u32>())
     ///     .cache_errors(move |_error, failures| Some(backoff.after(failures)))
     ///     .build()?;
     /// assert!(cache.load("x").is_err() && cache.load("x").is_err());

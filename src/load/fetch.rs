@@ -141,11 +141,29 @@ where
             Err(LoadError::Recursive) => return Err(LoadError::Recursive),
             Err(error) => error,
         };
-        let stale = self.stale(hash, key, Need::Instead);
-        if stale.is_some() && !matches!(error, LoadError::TimedOut(_)) {
-            self.postpone(hash, key, self.shared.throttle);
+        if let LoadError::TimedOut(_) = error {
+            return self.stale(hash, key, Need::Instead).ok_or(error);
         }
-        stale.ok_or(error)
+        self.instead(hash, key).ok_or(error)
+    }
+
+    /// What is served without a load, if anything.
+    pub(super) fn served<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let fresh = self.fresh(hash, key, |value, _, _| value);
+        fresh.or_else(|| self.stale(hash, key, Need::AtOnce).map(|stale| stale.value))
+    }
+
+    /// The stale value of a key, of which a load has failed; nobody tries again for a while.
+    pub(super) fn instead<Q>(&self, hash: u64, key: &Q) -> Option<Loaded<V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let stale = self.stale(hash, key, Need::Instead)?;
+        self.postpone(hash, key, self.shared.throttle);
+        Some(stale)
     }
 
     /// The stale value of a key, if it may be served now.
@@ -168,7 +186,8 @@ where
             return None;
         }
         let value = found.entry.value.clone();
-        let claimed = seen.standing() == Standing::Revalidate
+        let claimed = need == Need::AtOnce
+            && seen.standing() == Standing::Revalidate
             && seen.is_due(None, draw)
             && ages.claim(found.slot, seen.age.next);
         drop(pin);

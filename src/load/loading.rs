@@ -33,10 +33,10 @@ use std::ops::Deref;
 /// use std::time::Duration;
 ///
 /// let seconds = Duration::from_secs;
-/// let users = Cache::builder()
+/// let users = Cache::<u64, String>::builder()
 ///     .capacity(10_000)
 ///     .freshness(Freshness::new(seconds(60)).refresh_ahead(0.8).stale_if_error(seconds(600)))
-///     .loader(|id: &u64| -> Result<String, std::io::Error> { Ok(format!("user {id}")) })
+///     .loader(|id| -> Result<_, std::io::Error> { Ok(format!("user {id}")) })
 ///     .spawn(Threads::new())
 ///     .hard_timeout(seconds(2))
 ///     .build()?;

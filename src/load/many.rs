@@ -162,14 +162,31 @@ where
         R: IntoIterator<Item = (K, O)>,
         O: Outcome<V>,
     {
-        let mut asked = self.look_up(keys);
+        let read = |hash, key: &'q Q| self.value(hash, key);
+        self.load_all(keys, read, &mut loader).await
+    }
+
+    /// The values of many keys: those that `read` does not find are loaded.
+    pub(super) async fn load_all<'q, Q, R, O, F>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+        read: impl Fn(u64, &'q Q) -> Option<V>,
+        loader: &mut impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Result<V, LoadError<O::Error>>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K> + 'q,
+        F: Future<Output = R>,
+        R: IntoIterator<Item = (K, O)>,
+        O: Outcome<V>,
+    {
+        let mut asked = self.look_up(keys, read);
         loop {
             let Round { leads, joins } = self.begin_all(&mut asked);
             if leads.is_empty() && joins.is_empty() {
                 return answers(asked);
             }
             if !leads.is_empty() {
-                self.lead_all(leads, &mut loader, &mut asked).await;
+                self.lead_all(leads, loader, &mut asked).await;
             }
             for (at, ticket) in joins {
                 match ticket.wait().await {
@@ -183,7 +200,11 @@ where
     }
 
     /// Reads every key that is not equal to one before it.
-    fn look_up<'q, Q, E>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Asked<'q, Q, V, E>>
+    fn look_up<'q, Q, E>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+        read: impl Fn(u64, &'q Q) -> Option<V>,
+    ) -> Vec<Asked<'q, Q, V, E>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K> + 'q,
     {
@@ -200,7 +221,7 @@ where
             let same = successors(before, |&at| asked[at].before).find(is_same);
             let state = match same {
                 Some(at) => State::SameAs(at),
-                None => self.value(hash, key).map_or(State::Open, |value| State::Known(Ok(value))),
+                None => read(hash, key).map_or(State::Open, |value| State::Known(Ok(value))),
             };
             asked.push(Asked { key, hash, before, past: None, state });
         }

@@ -27,6 +27,10 @@ pub enum Reload<V> {
     NotModified,
 }
 
+/// What a bulk loader answers, key by key.
+pub(super) type Answers<K, V, E> = Vec<(K, Result<V, E>)>;
+type LoadMany<K, V, E> =
+    dyn Fn(Vec<K>) -> Pin<Box<dyn Future<Output = Answers<K, V, E>> + Send>> + Send + Sync;
 type Load<K, V, E> = dyn Fn(K) -> Loading<V, E> + Send + Sync;
 type LoadAnew<K, V, E> = dyn Fn(K, Old<V>) -> Loading<V, E> + Send + Sync;
 
@@ -35,6 +39,8 @@ pub(super) struct Source<K, V, E> {
     load: Box<Load<K, V, E>>,
     /// Used instead where there is an old value.
     reload: Option<Box<LoadAnew<K, V, E>>>,
+    /// Used instead for many keys.
+    pub(super) many: Option<Box<LoadMany<K, V, E>>>,
     /// It blocks the thread that it runs on.
     pub(super) blocks: bool,
 }
@@ -54,7 +60,7 @@ where
             let load = Arc::clone(&load);
             Box::pin(async move { load(&key).into_result() })
         };
-        Self { load: Box::new(load), reload: None, blocks: true }
+        Self { load: Box::new(load), reload: None, many: None, blocks: true }
     }
 
     pub(super) fn suspending<F>(load: impl Fn(K) -> F + Send + Sync + 'static) -> Self
@@ -66,7 +72,7 @@ where
             let loading = load(key);
             Box::pin(async move { loading.await.into_result() })
         };
-        Self { load: Box::new(load), reload: None, blocks: false }
+        Self { load: Box::new(load), reload: None, many: None, blocks: false }
     }
 
     pub(super) fn reload_blocking<R>(
@@ -99,6 +105,31 @@ where
         }));
     }
 
+    pub(super) fn many_blocking<R, O>(&mut self, load: impl Fn(Vec<K>) -> R + Send + Sync + 'static)
+    where
+        R: IntoIterator<Item = (K, O)>,
+        O: Outcome<V, Error = E>,
+    {
+        let load = Arc::new(load);
+        self.many = Some(Box::new(move |keys| {
+            let load = Arc::clone(&load);
+            Box::pin(async move { results(load(keys)) })
+        }));
+    }
+
+    pub(super) fn many_suspending<F, O>(
+        &mut self,
+        load: impl Fn(Vec<K>) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output: IntoIterator<Item = (K, O)>> + Send + 'static,
+        O: Outcome<V, Error = E>,
+    {
+        self.many = Some(Box::new(move |keys| {
+            let loading = load(keys);
+            Box::pin(async move { results(loading.await) })
+        }));
+    }
+
     /// True if it makes use of old values.
     pub(super) fn wants_old(&self) -> bool {
         self.reload.is_some()
@@ -110,6 +141,12 @@ where
             _ => (self.load)(key),
         }
     }
+}
+
+fn results<K, V, O: Outcome<V>>(
+    answers: impl IntoIterator<Item = (K, O)>,
+) -> Answers<K, V, O::Error> {
+    answers.into_iter().map(|(key, outcome)| (key, outcome.into_result())).collect()
 }
 
 impl<V> Reload<V> {

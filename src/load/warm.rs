@@ -3,6 +3,7 @@
 use super::block::block_on;
 use super::loading::LoadingCache;
 use crate::error::LoadError;
+use equivalent::Equivalent;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, Hash};
 use std::iter::Fuse;
@@ -95,7 +96,7 @@ where
     /// is no [`spawn`](crate::LoadingBuilder::spawn). A `concurrency` of 0 is 1.
     ///
     /// ```
-    /// let cache = cachette::Cache::builder().capacity(100).loader(|text: &String| text.parse::<u32>()).build()?;
+    /// let cache = cachette::Cache::<String, u32>::builder().capacity(100).loader(|text| text.parse::<u32>()).build()?;
     /// cache.put("1".to_owned(), 1);
     /// let warmed = cache.warm(["1", "2", "x"].map(String::from), 4);
     /// assert_eq!((warmed.present, warmed.loaded, warmed.failed.len()), (1, 1, 1));
@@ -127,6 +128,74 @@ where
             }
         }
         warmed
+    }
+}
+
+/// How many keys are loaded side by side for one caller, where there is no bulk loader.
+const AT_ONCE: usize = 64;
+
+/// Many keys.
+impl<K, V, E, S> LoadingCache<K, V, E, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The values of many keys, in the order of the keys. Those that may not be served are loaded: by one call of the
+    /// [`bulk_loader`](crate::LoadingBuilder::bulk_loader), or each as by [`load`](Self::load), side by side, 64 at once.
+    ///
+    /// The bulk loader runs in the caller's hands: timeouts do not apply to it, and its errors are not kept. Otherwise it is as in
+    /// [`get_or_load_many`](crate::Cache::get_or_load_many): a key of which another load is under way waits for that, after its own batch has
+    /// landed; of a key that is named twice there is one load.
+    ///
+    /// # Errors
+    ///
+    /// For each key its own, as in [`load`](Self::load); [`LoadError::Unanswered`] if the bulk loader said nothing of it.
+    ///
+    /// ```
+    /// let squares = cachette::Cache::builder().capacity(10).loader(|n: &u64| n * n).build()?;
+    /// assert_eq!(squares.load_many(&[2, 3, 2]), [Ok(4), Ok(9), Ok(4)]);
+    /// assert_eq!(squares.stats().loads, 2);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
+    #[doc(alias = "get_all")]
+    pub fn load_many<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Vec<Result<V, LoadError<E>>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K> + 'q,
+    {
+        block_on(self.load_many_async(keys))
+    }
+
+    /// As [`load_many`](Self::load_many), from a task.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_many`](Self::load_many).
+    pub async fn load_many_async<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Vec<Result<V, LoadError<E>>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K> + 'q,
+    {
+        let Some(many) = &self.shared.source.many else {
+            return side_by_side(keys, AT_ONCE, |key| self.load_async(key)).await;
+        };
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        let read = |hash, key| self.served(hash, key);
+        let mut answers = self.load_all(keys.iter().copied(), read, &mut |keys| many(keys)).await;
+        for (answer, key) in answers.iter_mut().zip(keys) {
+            if let Err(LoadError::Failed(_)) = answer {
+                if let Some(stale) = self.instead(self.hash(key), key) {
+                    *answer = Ok(stale.value);
+                }
+            }
+        }
+        answers
     }
 }
 
