@@ -234,6 +234,20 @@ fn l9_an_error_of_the_same_type_is_shared() {
 }
 
 #[test]
+fn l9_a_kept_error_is_for_its_own_type_alone() {
+    let minute = std::time::Duration::from_secs(60);
+    let cache = Cache::builder().capacity(99).clock(cachette::ManualClock::new());
+    let cache =
+        cache.loader(|_: &u32| Err::<u32, _>("kept")).cache_errors(move |_, _| Some(minute));
+    let cache = cache.build().unwrap();
+    assert_eq!(short(&cache.load(&1)), Failed("kept"));
+    let sure = |keys: Vec<u32>| keys.into_iter().map(|key| (key, Ok::<_, &str>(key * 10)));
+    assert_eq!(shorts(cache.get_or_load_many(&[1, 2], sure)), [Failed("kept"), Value(20)]);
+    // Were it to join the kept one again, this would never end.
+    assert_eq!(shorts(cache.get_or_load_many(&[1, 2], tens)), values([10, 20]));
+}
+
+#[test]
 fn l9_calls_that_want_each_others_keys_both_end() {
     let (cache, lead, calls) = (Cache::<u32, u32>::new(99), Barrier::new(2), Mutex::new(vec![]));
     // Each begins with a key of its own, and is in its loader before the other asks for the rest.
