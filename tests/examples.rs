@@ -1,6 +1,9 @@
 //! The examples print what their documentation says.
 
 #[expect(dead_code, reason = "an example's `main` prints what the test compares")]
+#[path = "../examples/batch_loader.rs"]
+mod batch_loader;
+#[expect(dead_code, reason = "an example's `main` prints what the test compares")]
 #[path = "../examples/custom_policy.rs"]
 mod custom_policy;
 
@@ -23,4 +26,10 @@ fn custom_policy_prints_what_it_says() {
     }
     let printed = custom_policy::show().unwrap();
     assert_eq!(printed.lines().collect::<Vec<_>>(), says);
+}
+
+#[test]
+fn batch_loader_prints_what_it_says() {
+    let says = documented(include_str!("../examples/batch_loader.rs"));
+    assert_eq!(batch_loader::show().lines().collect::<Vec<_>>(), says);
 }
