@@ -151,10 +151,10 @@ where
             match refresh.cache.run_lead(lead).await {
                 // The value's destructor may panic: it has landed before.
                 Ok(_value) => {
-                    refresh.ended = Some(Ok(()));
                     refresh.cache.shared.cache.recorder.count(Tally::Refreshes);
+                    refresh.end(Ok(()));
                 }
-                Err(error) => refresh.ended = Some(Err(error)),
+                Err(error) => refresh.end(Err(error)),
             }
         })
     }
@@ -165,6 +165,10 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    fn end(mut self, ended: Result<(), LoadError<E>>) {
+        self.ended = Some(ended);
+    }
+
     fn report(&self, error: &LoadError<E>) {
         if let Some(report) = &self.cache.shared.report {
             let report = Arc::clone(report);
