@@ -6,6 +6,15 @@ mod batch_loader;
 #[expect(dead_code, reason = "an example's `main` prints what the test compares")]
 #[path = "../examples/custom_policy.rs"]
 mod custom_policy;
+#[expect(dead_code, reason = "an example's `main` prints what the test compares")]
+#[path = "../examples/read_through.rs"]
+mod read_through;
+#[expect(dead_code, reason = "an example's `main` prints what the test compares")]
+#[path = "../examples/refresh_ahead.rs"]
+mod refresh_ahead;
+#[expect(dead_code, reason = "the example runs longer than its test")]
+#[path = "../examples/stampede.rs"]
+mod stampede;
 
 /// The first block of plain text in a file's documentation.
 fn documented(source: &str) -> Vec<&str> {
@@ -32,4 +41,33 @@ fn custom_policy_prints_what_it_says() {
 fn batch_loader_prints_what_it_says() {
     let says = documented(include_str!("../examples/batch_loader.rs"));
     assert_eq!(batch_loader::show().lines().collect::<Vec<_>>(), says);
+}
+
+#[test]
+fn read_through_prints_what_it_says() {
+    let says = documented(include_str!("../examples/read_through.rs"));
+    assert_eq!(read_through::show().unwrap().lines().collect::<Vec<_>>(), says);
+}
+
+#[test]
+fn refresh_ahead_prints_what_it_says() {
+    let says = documented(include_str!("../examples/refresh_ahead.rs"));
+    assert_eq!(refresh_ahead::show().unwrap().lines().collect::<Vec<_>>(), says);
+}
+
+/// The numbers hang on the machine; what is listed does not.
+#[test]
+fn stampede_charts_every_way() {
+    let printed = stampede::show(2, std::time::Duration::from_millis(1)).unwrap();
+    let rows: Vec<_> = printed.lines().map(|line| (line[..16].trim(), &line[16..])).collect();
+    let ways =
+        ["no protection", "single flight", "early refresh", "refresh ahead", "stale meanwhile"];
+    let named: Vec<_> = rows.iter().step_by(2).map(|(way, _)| *way).collect();
+    assert_eq!((named, rows.len()), (ways.to_vec(), 10), "{printed}");
+    for (at, (_, row)) in rows.into_iter().enumerate() {
+        let mut words = row.split_whitespace();
+        assert_eq!(words.next(), Some(["loads", "waited"][at % 2]), "{printed}");
+        let count: usize = words.next().unwrap().parse().unwrap();
+        assert_eq!(words.next().unwrap_or("").len(), count.div_ceil(8), "{printed}");
+    }
 }

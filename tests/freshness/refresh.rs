@@ -157,9 +157,9 @@ fn l8_no_more_refreshes_run_than_may() {
         }
         assert_eq!((hand.tasks(), cache.refresh(&3), cache.refresh(&4)), (2, false, false));
         if lost {
-            hand.lose()
+            hand.lose();
         } else {
-            hand.run()
+            hand.run();
         }
         assert_eq!((cache.load(&3), hand.tasks()), (Ok(100), 1), "the claim was given back");
         assert!(cache.refresh(&4) && !cache.refresh(&5));

@@ -8,11 +8,12 @@
 //! cargo run --release -- --rows churn,insert --peers quick_cache,moka
 //! cargo run --release -- --full --threads 64   every row, on a large machine
 //! cargo run --release -- replay DIR --reference hit-ratios.csv    hit ratios on the traces of a folder
+//! cargo run --release -- stampede              one hot key that expires: loads, and who waits for them
 //! ```
 //!
 //! Reading order: `work` (what is measured), `peer` (what a cache must offer), `loops` (how), `child` and `host` (in which
 //! process), `once` (rows that begin anew), `report` (what the numbers say), `floors` (whether that is enough). Apart from these:
-//! `replay` (hit ratios), with what it shares with the example of that name.
+//! `replay` (hit ratios), with what it shares with the example of that name; `stampede` (ways to load).
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,6 +37,7 @@ mod peer;
 mod peers;
 mod replay;
 mod report;
+mod stampede;
 mod table;
 mod work;
 
@@ -102,6 +104,7 @@ struct Options {
 #[derive(clap::Subcommand)]
 enum Mode {
     Replay(replay::Args),
+    Stampede(stampede::Args),
 }
 
 impl Default for Options {
@@ -128,8 +131,10 @@ fn main() -> ExitCode {
 }
 
 fn run(mut options: Options) -> Result<(), String> {
-    if let Some(Mode::Replay(args)) = &options.mode {
-        return replay::run(args);
+    match &options.mode {
+        Some(Mode::Replay(args)) => return replay::run(args),
+        Some(Mode::Stampede(args)) => return stampede::run(args),
+        None => {}
     }
     if options.list {
         list();
