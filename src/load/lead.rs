@@ -1,6 +1,7 @@
 //! Leading and joining: what `get_or_load` does with a flight.
 
 use super::flight::{Flight, Landing};
+use super::loaded::Origin;
 use super::{block, waits};
 use crate::cache::Cache;
 use crate::engine::{Entry, When, Written, epoch};
@@ -166,7 +167,7 @@ where
         let hash = self.hash(key);
         match self.value(hash, key) {
             Some(value) => Ok(value),
-            None => block::block_on(self.load(hash, key, async || loader(key))),
+            None => block::block_on(self.load(hash, key, async || loader(key))).map(|it| it.0),
         }
     }
 
@@ -204,17 +205,17 @@ where
         let hash = self.hash(key);
         match self.value(hash, key) {
             Some(value) => Ok(value),
-            None => self.load(hash, key, || loader(key.to_owned())).await,
+            None => self.load(hash, key, || loader(key.to_owned())).await.map(|it| it.0),
         }
     }
 
-    /// Leads a load or joins one, until there is a value or an error.
-    async fn load<Q, R, F>(
+    /// Leads a load or joins one, until there is a value or an error. Says where the value came from.
+    pub(super) async fn load<Q, R, F>(
         &self,
         hash: u64,
         key: &Q,
         loader: impl FnOnce() -> F,
-    ) -> Result<V, LoadError<R::Error>>
+    ) -> Result<(V, Origin), LoadError<R::Error>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
         F: Future<Output = R>,
@@ -223,15 +224,16 @@ where
         let mut past = None;
         loop {
             match Lead::begin(self, hash, key, past) {
-                Begun::Resident(value) => return Ok(value),
+                Begun::Resident(value) => return Ok((value, Origin::Hit)),
                 Begun::Lead(lead) => {
-                    return lead.run(loader, |_, _| None).await.1.map(|value| self.unshare(value));
+                    let value = lead.run(loader, |_, _| None).await.1?;
+                    return Ok((self.unshare(value), Origin::Load));
                 }
                 // It may be abandoned, or its error be for others: then this caller's own loader is next.
                 Begun::Join(ticket) => {
                     past = Some(ticket.id());
                     if let Some(value) = ticket.wait().await? {
-                        return Ok(self.unshare(value));
+                        return Ok((self.unshare(value), Origin::Shared));
                     }
                 }
             }
