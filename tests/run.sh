@@ -271,13 +271,24 @@ page_begins() { # page, charts, column to sort by, direction, first row
     grep -Eq "<tbody> *<tr>$5" "$dom" || { echo "$5 is not the first row of $dom" >&2; return 1; }
 }
 
-# The comparison's own tests, which take minutes to build: two modes of it run without --long.
+# The comparison's own tests, which take minutes to build: three modes of it run without --long.
 compare_tests() {
     env -u CARGO_TARGET_DIR cargo test --release --manifest-path $COMPARE
 }
 
 compare_smoke() {
     env -u CARGO_TARGET_DIR cargo run --release --manifest-path $COMPARE -- --quick
+}
+
+# Every way to load takes part, and the floors are told. Their verdicts are for a machine that does nothing else.
+compare_stampede() {
+    local told=$LOGS/stampede.txt name
+    env -u CARGO_TARGET_DIR cargo run --quiet --release --manifest-path $COMPARE -- stampede --readers 8 --rate 2000 \
+        --seconds 0.5 --no-hits | tee "$told"
+    for name in 'no protection' 'single flight' jitter 'early refresh' 'refresh ahead' 'stale while revalidate'; do
+        grep -Eq "^  cachette: $name +[1-9]" "$told" || { echo "$name did not load" >&2; return 1; }
+    done
+    grep -q 'nobody waits' "$told"
 }
 
 # Every peer and policy on a trace made here, against what replay finds: 20,000 requests, the low ones of 1,000 keys more often.
@@ -383,6 +394,7 @@ else
     skip "replay, exact on the traces" "the traces are not here"
 fi
 step "comparison with other caches, quick" compare_smoke
+step "comparison of ways to load, quick" compare_stampede
 step "comparison of hit ratios, on a trace of its own" compare_replay
 if have rustup && { rustup run "$MINIMUM" rustc --version >/dev/null 2>&1 ||
     rustup toolchain install "$MINIMUM" --profile minimal >/dev/null 2>&1; }; then
