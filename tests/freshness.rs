@@ -2,9 +2,17 @@
 
 #[path = "support/hand.rs"]
 mod hand;
+#[path = "freshness/refresh.rs"]
+mod refresh;
+#[path = "support/rng.rs"]
+mod rng;
+#[path = "freshness/timeline.rs"]
+mod timeline;
 
-use cachette::{Backoff, Cache, Freshness, LoadError, LoadingCache, ManualClock, Origin};
+use cachette::{Backoff, Cache, Freshness, LoadError, LoadingBuilder, LoadingCache, ManualClock};
+use cachette::{Origin, Stats};
 use hand::Hand;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,25 +47,62 @@ impl Source {
     }
 }
 
+type Numbers = LoadingCache<u32, u64, String>;
+type Choices = LoadingBuilder<u32, u64, String>;
+
 struct World {
-    cache: LoadingCache<u32, u64, String>,
+    cache: Numbers,
     clock: ManualClock,
     hand: Hand,
     source: Source,
 }
 
 fn world(freshness: Freshness) -> World {
+    world_with(freshness, |choices| choices)
+}
+
+/// A world with more choices.
+fn world_with(freshness: Freshness, choose: impl FnOnce(Choices) -> Choices) -> World {
     let (clock, hand, source) = (ManualClock::new(), Hand::default(), Source::default());
     let own = source.clone();
-    let cache = Cache::builder()
-        .capacity(100)
-        .freshness(freshness)
-        .clock(clock.clone())
-        .loader(move |_: &u32| own.load())
-        .spawn(hand.clone())
-        .build()
-        .unwrap();
-    World { cache, clock, hand, source }
+    let builder = Cache::builder().capacity(100).freshness(freshness).clock(clock.clone());
+    let choices = builder.loader(move |_: &u32| own.load()).spawn(hand.clone());
+    World { cache: choose(choices).build().unwrap(), clock, hand, source }
+}
+
+/// A world whose loader asks the source, and is suspended once before it answers.
+fn slow_world(freshness: Freshness, choose: impl FnOnce(Choices) -> Choices) -> World {
+    let (clock, hand, source) = (ManualClock::new(), Hand::default(), Source::default());
+    let own = source.clone();
+    let builder = Cache::builder().capacity(100).freshness(freshness).clock(clock.clone());
+    let load = move |_: u32| {
+        let own = own.clone();
+        async move {
+            let answer = own.load();
+            breathe().await;
+            answer
+        }
+    };
+    let choices = builder.loader_async(load).spawn(hand.clone());
+    World { cache: choose(choices).build().unwrap(), clock, hand, source }
+}
+
+/// Suspends once.
+async fn breathe() {
+    let mut first = true;
+    poll_fn(|_| if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) }).await;
+}
+
+/// What the source says when it is down.
+fn down_at<V>(number: u64) -> Result<V, LoadError<String>> {
+    Err(LoadError::Failed(Arc::new(format!("down at {number}"))))
+}
+
+/// Hits, misses, stale values, refreshes and those that failed, loads and those that failed.
+fn counts(stats: &Stats) -> [u64; 7] {
+    let Stats { hits, misses, stale, refreshes, refresh_failures, loads, load_failures, .. } =
+        *stats;
+    [hits, misses, stale, refreshes, refresh_failures, loads, load_failures]
 }
 
 #[test]

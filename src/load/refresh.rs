@@ -9,10 +9,12 @@
 
 use super::lead::{Begun, Lead};
 use super::loading::LoadingCache;
+use crate::engine::ages::Ages;
 use crate::error::LoadError;
 use crate::observe::Tally;
+use crate::policy::Slot;
 use crate::sync::{Arc, AtomicUsize, Ordering};
-use crate::time::deadline;
+use crate::time::{NEVER, deadline};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -34,7 +36,7 @@ impl Permits {
     }
 }
 
-/// A refresh under way, from its permit to its end. Dropped before, it counts as one that failed.
+/// A refresh under way, from its permit to its end.
 struct Refresh<K, V, E, S>
 where
     K: Hash + Eq,
@@ -43,7 +45,8 @@ where
     cache: LoadingCache<K, V, E, S>,
     hash: u64,
     key: K,
-    landed: bool,
+    /// Lost, until it ends: its loader may panic, and its task be dropped. `None` if another load does the work.
+    ended: Option<Result<(), LoadError<E>>>,
 }
 
 impl<K, V, E, S> Drop for Refresh<K, V, E, S>
@@ -52,9 +55,15 @@ where
     S: BuildHasher,
 {
     fn drop(&mut self) {
-        if !self.landed {
-            self.cache.shared.cache.recorder.count(Tally::RefreshFailures);
-            self.cache.postpone(self.hash, &self.key, self.cache.shared.throttle);
+        match &self.ended {
+            // A write that took the mark away may have left the entry, and so the claim.
+            Some(Ok(())) => self.cache.unclaim(self.hash, &self.key),
+            Some(Err(error)) => {
+                self.cache.shared.cache.recorder.count(Tally::RefreshFailures);
+                self.cache.postpone(self.hash, &self.key, self.cache.shared.throttle);
+                self.report(error);
+            }
+            None => {}
         }
         self.cache.shared.permits.out.fetch_sub(1, Ordering::AcqRel);
     }
@@ -70,11 +79,29 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let cache = &self.shared.cache;
-        let until = deadline(cache.now(), time);
-        let segment = cache.engine.lock(hash);
+        let until = deadline(self.shared.cache.now(), time);
+        self.with_age(hash, key, |ages, slot| ages.postpone(slot, until));
+    }
+
+    /// A key that is still claimed may be refreshed by anybody. If somebody does that already, who claims it next finds the mark.
+    fn unclaim<Q>(&self, hash: u64, key: &Q)
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.with_age(hash, key, |ages, slot| {
+            if ages.get(slot).next == NEVER {
+                ages.postpone(slot, 0);
+            }
+        });
+    }
+
+    fn with_age<Q>(&self, hash: u64, key: &Q, f: impl FnOnce(&Ages, Slot))
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let segment = self.shared.cache.engine.lock(hash);
         if let Some((ages, slot)) = segment.ages().zip(segment.find(hash, key)) {
-            ages.postpone(slot, until);
+            f(ages, slot);
         }
     }
 }
@@ -115,20 +142,16 @@ where
         if !self.shared.permits.take() {
             return None;
         }
-        let mut refresh = Refresh { cache, hash, key: owned, landed: false };
+        let mut refresh = Refresh { cache, hash, key: owned, ended: Some(Err(LoadError::Lost)) };
         let Begun::Lead(lead) = Lead::begin_anew(self.clone(), hash, key) else {
-            // Not a failure: the other load does the work.
-            refresh.landed = true;
+            refresh.ended = None;
             return None;
         };
         Some(async move {
-            let ended = refresh.cache.run_lead(lead).await;
-            match &ended {
-                Ok(_) => {
-                    refresh.landed = true;
-                    refresh.cache.shared.cache.recorder.count(Tally::Refreshes);
-                }
-                Err(error) => refresh.report(error),
+            match refresh.cache.run_lead(lead).await {
+                // The value's destructor may panic: it has landed before.
+                Ok(_value) => refresh.end(Ok(())),
+                Err(error) => refresh.end(Err(error)),
             }
         })
     }
@@ -139,6 +162,13 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    fn end(&mut self, ended: Result<(), LoadError<E>>) {
+        if ended.is_ok() {
+            self.cache.shared.cache.recorder.count(Tally::Refreshes);
+        }
+        self.ended = Some(ended);
+    }
+
     fn report(&self, error: &LoadError<E>) {
         if let Some(report) = &self.cache.shared.report {
             let report = Arc::clone(report);
