@@ -2,8 +2,12 @@
 
 #[path = "support/hand.rs"]
 mod hand;
+#[path = "freshness/loads.rs"]
+mod loads;
 #[path = "freshness/refresh.rs"]
 mod refresh;
+#[path = "freshness/reload.rs"]
+mod reload;
 #[path = "support/rng.rs"]
 mod rng;
 #[path = "freshness/timeline.rs"]

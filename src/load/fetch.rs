@@ -254,7 +254,7 @@ where
         let engine = &self.shared.cache.engine;
         let pin = epoch::pin();
         let found = engine.look_dead(pin.guard(), hash, key)?.found;
-        let age = self.seen(hash, &found, self.shared.cache.now()).age();
+        let age = engine.ages(hash).map(|_| self.seen(hash, &found, self.shared.cache.now()).age());
         Some(Old { value: found.entry.value.clone(), age })
     }
 

@@ -14,8 +14,8 @@ pub(super) type Loading<V, E> = Pin<Box<dyn Future<Output = Result<V, E>> + Send
 pub struct Old<V> {
     /// What the cache has.
     pub value: V,
-    /// How long ago that was written.
-    pub age: Duration,
+    /// How long ago that was written, if the cache notes that: it does where it was told of [`Freshness`](crate::Freshness).
+    pub age: Option<Duration>,
 }
 
 /// What a conditional loader answers.
