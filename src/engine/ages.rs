@@ -28,6 +28,8 @@ use crate::time::NEVER;
 
 const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000_000;
+/// What a word of milliseconds holds at most: some 49 days.
+const MOST: u64 = u32::MAX as u64 * MILLI;
 
 /// What is decided of a value when it is written, beside its deadline. Times are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +38,8 @@ pub(crate) struct Terms {
     pub(crate) cost: u64,
     /// The part of its time to live after which a reader refreshes it, of 2^32; [`u32::MAX`] for never.
     pub(crate) ahead: u32,
-    /// How long after its deadline it is served while it is loaded anew. Kept in milliseconds, as the next.
+    /// How long after its deadline it is served while it is loaded anew. Kept in milliseconds, as the next; 49 days and more
+    /// are for ever, since the entry leaves in time.
     pub(crate) revalidate: u64,
     /// How long after its deadline it is served if loading it anew fails.
     pub(crate) grace: u64,
@@ -107,11 +110,13 @@ impl Ages {
             return Age { born: 0, next: 0, terms: Terms::NONE };
         };
         let nanos = |word: &AtomicU32, unit| u64::from(word.load(Ordering::Relaxed)) * unit;
+        // What did not fit is as long as the entry stays.
+        let stale = |word| Some(nanos(word, MILLI)).filter(|&time| time != MOST).unwrap_or(NEVER);
         let terms = Terms {
             cost: nanos(&words.cost, MICRO),
             ahead: words.ahead.load(Ordering::Relaxed),
-            revalidate: nanos(&words.revalidate, MILLI),
-            grace: nanos(&words.grace, MILLI),
+            revalidate: stale(&words.revalidate),
+            grace: stale(&words.grace),
         };
         let [born, next] = [&words.born, &words.next].map(|word| word.load(Ordering::Relaxed));
         Age { born, next, terms }
@@ -156,6 +161,9 @@ mod tests {
         ages.publish(a, 8, Terms::NONE);
         assert_eq!(ages.get(a), Age { born: 8, next: 0, terms: Terms::NONE });
         assert_eq!(ages.get(b).born, 7);
+        let long = Terms { revalidate: MOST - MILLI, grace: MOST, ..TERMS };
+        ages.publish(a, 9, long);
+        assert_eq!(ages.get(a).terms, Terms { grace: NEVER, ..long }, "what did not fit");
     }
 
     #[test]
