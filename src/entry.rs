@@ -152,8 +152,10 @@ where
         let same = live == current;
         if same {
             segment.pending().fence(hash, key, &mut delivery.out);
-            if let Some(slot) = live {
-                segment.detach(slot, Cause::Deleted, &mut delivery.out);
+            // A stale one is not to be served any more.
+            if let Some(slot) = segment.find(hash, key) {
+                let cause = if live.is_some() { Cause::Deleted } else { Cause::Expired };
+                segment.detach(slot, cause, &mut delivery.out);
             }
         }
         self.finish(segment, now, &mut delivery.out);

@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use crate::engine::{SLICE, epoch};
 use crate::error::CapacityError;
 use crate::observe::Cause;
+use crate::time::nanos;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
@@ -61,7 +62,8 @@ where
     /// Deletes the entries that `keep` does not accept.
     ///
     /// `keep` runs outside every lock and may call the cache. An entry that is replaced between its test and its deletion
-    /// stays; one that is written while the walk goes on may be tested, too. Loads under way will not fill the cache. O(n).
+    /// stays; one that is written while the walk goes on may be tested, too. So are stale ones that may yet be
+    /// [served](crate::Freshness::stale_if_error). Loads under way will not fill the cache. O(n).
     ///
     /// ```
     /// let cache = cachette::Cache::new(10);
@@ -70,6 +72,7 @@ where
     /// assert_eq!(cache.len(), 3);
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
+        let stay = self.lifetimes.freshness.map_or(0, |freshness| nanos(freshness.stay()));
         for stripe in self.engine.stripes() {
             let mut from = 0;
             loop {
@@ -79,8 +82,8 @@ where
                 let (mut doomed, next, last) = {
                     let mut segment = stripe.lock();
                     segment.pending().fence_all(&mut delivery.out);
-                    let now = self.now_in(&segment);
-                    let (slice, next) = segment.slice(from, SLICE, now, pin.guard());
+                    let gone_by = self.now_in(&segment).saturating_sub(stay);
+                    let (slice, next) = segment.slice(from, SLICE, gone_by, pin.guard());
                     (slice, next, next == segment.end())
                 };
                 doomed.retain(|found| !keep(&found.entry.key, &found.entry.value));

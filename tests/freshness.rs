@@ -2,6 +2,8 @@
 
 #[path = "support/hand.rs"]
 mod hand;
+#[path = "freshness/lifetimes.rs"]
+mod lifetimes;
 #[path = "freshness/loads.rs"]
 mod loads;
 #[path = "freshness/refresh.rs"]
