@@ -1,5 +1,7 @@
 //! A cache with its loader: freshness, refreshes, stale values, timeouts, kept errors.
 
+#[path = "freshness/errors.rs"]
+mod errors;
 #[path = "support/hand.rs"]
 mod hand;
 #[path = "freshness/lifetimes.rs"]

@@ -258,14 +258,21 @@ where
         Some(Old { value: found.entry.value.clone(), age })
     }
 
-    /// An error stands under its key. The oldest gives way.
+    /// An error stands under its key, in the place of the one before it. If there are too many, the oldest gives way.
     fn note_error(&self, hash: u64, ticket: Ticket<V>) {
-        let oldest = {
+        let gone = {
             let mut kept = self.shared.kept.lock();
+            let before = kept.iter().position(|(other, _)| *other == hash);
+            let gone = match before {
+                Some(at) => kept.remove(at),
+                None if kept.len() == KEPT_ERRORS => kept.pop_front(),
+                None => None,
+            };
             kept.push_back((hash, ticket));
-            if kept.len() > KEPT_ERRORS { kept.pop_front() } else { None }
+            gone
         };
-        if let Some((hash, ticket)) = oldest {
+        // Of this key it is not there any more; of another with the same hash it is.
+        if let Some((hash, ticket)) = gone {
             self.unmark(hash, &ticket);
         }
     }
