@@ -1,5 +1,7 @@
 //! A cache with its loader: freshness, refreshes, stale values, timeouts, kept errors.
 
+#[path = "freshness/choices.rs"]
+mod choices;
 #[path = "freshness/errors.rs"]
 mod errors;
 #[path = "support/hand.rs"]
