@@ -441,3 +441,24 @@ fn l8_a_value_that_cannot_be_kept_is_returned() {
         }
     }
 }
+
+/// A stale value is no answer to who asks for what it is loading itself.
+#[test]
+fn l7_recursion_is_told_though_there_is_a_stale_value() {
+    let (inside, clock) = (Inside::default(), ManualClock::new());
+    let own = Arc::clone(&inside);
+    let cache = Cache::builder()
+        .capacity(10)
+        .freshness(Freshness::new(TTL).stale_if_error(TTL))
+        .clock(clock.clone())
+        .loader(move |key: &u32| {
+            assert!(matches!(own.get().unwrap().load(key), Err(LoadError::Recursive)));
+            Ok::<u64, String>(7)
+        })
+        .build()
+        .unwrap();
+    inside.set(cache.clone()).unwrap();
+    cache.put(1, 100);
+    clock.advance(TTL);
+    assert_eq!((cache.load(&1), cache.stats().stale), (Ok(7), 0));
+}
