@@ -118,7 +118,7 @@ impl Freshness {
     /// A read refreshes the value in the background, with a chance that grows towards the end of the TTL, and earlier for
     /// values that took long to load (`XFetch`). `beta` is 1.0 in theory; more is earlier. So caches that share a source do not
     /// refresh together. The chance is each read's own: the more of them, the earlier; where 10,000 a second read a value that takes
-    /// 20 ms to load, it is loaded some 0.2 s before its end.
+    /// 20 ms to load, that is some 0.1 s before its end.
     #[must_use]
     pub const fn refresh_early(mut self, beta: f64) -> Self {
         self.early = Some(beta);

@@ -1,5 +1,7 @@
 //! A cache with its loader: freshness, refreshes, stale values, timeouts, kept errors.
 
+#[path = "freshness/background.rs"]
+mod background;
 #[path = "freshness/choices.rs"]
 mod choices;
 #[path = "freshness/errors.rs"]
@@ -205,7 +207,7 @@ fn t29_an_error_is_kept_if_that_is_asked_for() {
 }
 
 /// Polls a future once.
-fn poll<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 

@@ -150,10 +150,7 @@ where
         Some(async move {
             match refresh.cache.run_lead(lead).await {
                 // The value's destructor may panic: it has landed before.
-                Ok(_value) => {
-                    refresh.cache.shared.cache.recorder.count(Tally::Refreshes);
-                    refresh.end(Ok(()));
-                }
+                Ok(_value) => refresh.end(Ok(())),
                 Err(error) => refresh.end(Err(error)),
             }
         })
@@ -165,7 +162,10 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    fn end(mut self, ended: Result<(), LoadError<E>>) {
+    fn end(&mut self, ended: Result<(), LoadError<E>>) {
+        if ended.is_ok() {
+            self.cache.shared.cache.recorder.count(Tally::Refreshes);
+        }
         self.ended = Some(ended);
     }
 

@@ -74,6 +74,30 @@ fn l8_a_value_s_windows_stay_within_the_cache_s() {
 }
 
 #[test]
+fn l8_a_value_cannot_have_more_grace_than_the_cache() {
+    let (clock, source) = (ManualClock::new(), Source::default());
+    let own = source.clone();
+    let cache = Cache::builder()
+        .capacity(10)
+        .freshness(Freshness::new(TTL).stale_if_error(seconds(5)).stale_while_revalidate(TTL * 2))
+        .freshness_by(|_, _, usual| {
+            usual.stale_while_revalidate(Duration::ZERO).stale_if_error(TTL * 9)
+        })
+        .clock(clock.clone())
+        .loader(move |_: &u32| own.load())
+        .spawn(Hand::default())
+        .build()
+        .unwrap();
+    source.set_down(true);
+    cache.put(1, 100);
+    clock.advance(TTL + seconds(5) - Duration::from_nanos(1));
+    assert_eq!((cache.load(&1), source.loads()), (Ok(100), 1));
+    clock.advance(Duration::from_nanos(1));
+    // A second has not passed since the failure, but nothing is left to be served.
+    assert_eq!(cache.load(&1), down_at(1));
+}
+
+#[test]
 fn t28_delete_leaves_nothing_to_serve_and_expire_does() {
     type Write = fn(&Numbers);
     let freshness = Freshness::new(TTL).stale_if_error(seconds(20)).throttle(Duration::ZERO);

@@ -70,11 +70,14 @@ impl Spawn for Hand {
     fn sleep(&self, duration: Duration) -> Task {
         let state = Arc::clone(&self.state);
         let until = state.lock().unwrap().now + duration;
+        let mut ended = false;
         Box::pin(poll_fn(move |context| {
+            assert!(!std::mem::replace(&mut ended, true), "polled after its end");
             let mut state = state.lock().unwrap();
             if state.now >= until {
                 return Poll::Ready(());
             }
+            ended = false;
             state.sleeps.push((until, context.waker().clone()));
             Poll::Pending
         }))
