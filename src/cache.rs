@@ -8,7 +8,9 @@ use crate::builder::Builder;
 use crate::caught::caught;
 use crate::engine::deadlines::Deadlines;
 use crate::engine::epoch::{self, Guard};
-use crate::engine::{Engine, Entry, Found, Held, IN_PASSING, Outgoing, Read, SLICE, Segment};
+use crate::engine::{
+    Engine, Entry, Found, Held, IN_PASSING, Outgoing, Read, SLICE, Segment, Shared,
+};
 use crate::expiry::Lifetimes;
 use crate::load::Ticket;
 use crate::observe::{Cause, Recorder, Stats, Tally};
@@ -114,42 +116,11 @@ impl<K, V, S> Drop for Delivery<'_, K, V, S> {
     }
 }
 
-/// A value that others may share. If this is its last owner, a panic in its destructor goes no further than here, even if
-/// the caller's own code is panicking.
-pub(crate) struct Contained<'a, K, V, S> {
-    cache: &'a Cache<K, V, S>,
-    value: Option<Arc<V>>,
-}
-
-impl<K, V, S> Drop for Contained<'_, K, V, S> {
-    fn drop(&mut self) {
-        if let Some(value) = self.value.take().and_then(Arc::into_inner) {
-            self.cache.contain(Tally::DropPanics, || drop(value));
-        }
-    }
-}
-
 /// Without bounds: what dropping the cache needs too.
 impl<K, V, S> Cache<K, V, S> {
     #[inline]
     pub(crate) fn delivery(&self) -> Delivery<'_, K, V, S> {
         Delivery { cache: self, out: Outgoing::new(self.listener.is_some()) }
-    }
-
-    /// A value of one's own from one that others may share.
-    pub(crate) fn unshare(&self, value: Arc<V>) -> V
-    where
-        V: Clone,
-    {
-        match Arc::try_unwrap(value) {
-            Ok(value) => value,
-            Err(shared) => {
-                // Declared before the other, so dropped after it: a panic of the destructor ends here.
-                let _last = Contained { cache: self, value: Some(Arc::clone(&shared)) };
-                let shared = shared;
-                (*shared).clone()
-            }
-        }
     }
 
     /// Counts what left, tells the listener, and drops what nobody looks at any more. No lock is held.
@@ -358,7 +329,23 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let lives = |deadlines: &Deadlines, slot| self.outlives(deadlines, slot);
+        self.read_if(guard, hash, key, |shared, slot| {
+            self.outlives(&shared.deadlines, slot).is_some()
+        })
+    }
+
+    /// The same, where `lives` judges an entry that has a deadline.
+    #[inline]
+    pub(crate) fn read_if<'p, Q>(
+        &'p self,
+        guard: Guard<'p>,
+        hash: u64,
+        key: &Q,
+        lives: impl FnOnce(&Shared<K, V>, Slot) -> bool,
+    ) -> Option<Found<'p, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         let Some(found) = self.engine.read(guard, hash, key, lives) else {
             self.recorder.count(Tally::Misses);
             return None;
@@ -371,9 +358,9 @@ where
         Some(found)
     }
 
-    // Apart, so that a hit without expiry loads nothing of this.
+    /// A time not later than now, if a slot's deadline is yet to come. Apart, so that a hit without expiry loads nothing of this.
     #[inline(never)]
-    fn outlives(&self, deadlines: &Deadlines, slot: Slot) -> bool {
+    pub(crate) fn outlives(&self, deadlines: &Deadlines, slot: Slot) -> Option<u64> {
         deadlines.outlive(slot, self.timer(), self.lifetimes.idle)
     }
 

@@ -292,6 +292,9 @@ where
             segment.detach(slot, Expired, &mut delivery.out);
         } else {
             segment.reschedule(hash, slot, deadline, now);
+            if let Some(ages) = segment.ages() {
+                ages.look_closer(slot);
+            }
         }
         self.finish(segment, now, &mut delivery.out);
         true

@@ -52,7 +52,7 @@ use std::time::Duration;
 /// Every part may be left out. Jitter comes first: it shortens the TTL, and the other parts count from what is left of it. Both
 /// stale times begin at its end; where one of them is shorter it is over, and the other goes on.
 ///
-/// A cache that is given this pays 32 bytes an entry for what it notes of each value, and 32 for its deadlines.
+/// A cache that is given this pays 40 bytes an entry for what it notes of each value, and 32 for its deadlines.
 ///
 /// ```
 /// use cachette::{Cache, Freshness};
@@ -192,14 +192,19 @@ impl Freshness {
             reason = "rounded down, and within bounds even where one value's own fraction is nonsense"
         )]
         let ahead = self.ahead.map_or(u32::MAX, |fraction| (fraction * 2_f64.powi(32)) as u32);
+        let reach = cost as f64 * self.early.unwrap_or(0.0) * MOST_DRAWN;
         Terms {
             cost,
             ahead,
+            reach: reach.ceil() as u64,
             revalidate: nanos(self.revalidate.min(most.revalidate)),
             grace: nanos(self.grace.min(most.grace)),
         }
     }
 }
+
+/// The logarithm of no draw is above this.
+const MOST_DRAWN: f64 = 37.0;
 
 /// What a value is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,9 +254,8 @@ impl Seen {
         if age.terms.ahead != u32::MAX && u128::from(lived) << 32 >= u128::from(life) * ahead {
             return true;
         }
-        // The logarithm of no draw is above 37.
         let (reach, gap) = (age.terms.cost as f64 * early.unwrap_or(0.0), (life - lived) as f64);
-        reach * 37.0 >= gap && reach * -draw().ln() >= gap
+        reach * MOST_DRAWN >= gap && reach * -draw().ln() >= gap
     }
 
     /// True if loading it anew has failed just now.

@@ -19,8 +19,10 @@
 //! | operation | cost |
 //! |---|---|
 //! | `publish`, `get`, `claim`, `postpone` | O(1) |
-//! | memory | 32 bytes a slot |
+//! | `is_quiet`, all that most hits ask | two loads |
+//! | memory | 40 bytes a slot |
 
+use crate::engine::deadlines::Deadline;
 use crate::engine::slab::Slot;
 use crate::engine::slab::chunks::Chunks;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -38,6 +40,8 @@ pub(crate) struct Terms {
     pub(crate) cost: u64,
     /// The part of its time to live after which a reader refreshes it, of 2^32; [`u32::MAX`] for never.
     pub(crate) ahead: u32,
+    /// How long before its end it may be refreshed by chance, at most. Not kept.
+    pub(crate) reach: u64,
     /// How long after its deadline it is served while it is loaded anew. Kept in milliseconds, as the next; 49 days and more
     /// are for ever, since the entry leaves in time.
     pub(crate) revalidate: u64,
@@ -46,8 +50,23 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    /// Before when no read need ask whether a value is to be refreshed that is written at `born` with this deadline: it is refreshed
+    /// at a part of its time, or by chance near its end, and not at all before that. Reads that move the deadline, and writes, may bring its
+    /// end forward: of these it is not known.
+    pub(crate) fn quiet_until(&self, born: u64, deadline: Deadline) -> u64 {
+        if deadline.idle != NEVER || deadline.hard == NEVER {
+            return 0;
+        }
+        let life = deadline.hard.saturating_sub(born);
+        #[expect(clippy::cast_possible_truncation, reason = "a part of `life`")]
+        let ahead = ((u128::from(life) * u128::from(self.ahead)) >> 32) as u64;
+        // The paper's draws reach no further than 37 times beta and the cost.
+        born + ahead.min(life.saturating_sub(self.reach))
+    }
+
     /// Of what is never refreshed, nor served stale.
-    pub(crate) const NONE: Self = Self { cost: 0, ahead: u32::MAX, revalidate: 0, grace: 0 };
+    pub(crate) const NONE: Self =
+        Self { cost: 0, ahead: u32::MAX, reach: 0, revalidate: 0, grace: 0 };
 }
 
 /// What is known of a value.
@@ -62,6 +81,8 @@ pub(crate) struct Age {
 
 struct Words {
     born: AtomicU64,
+    /// Before this its terms do not ask for a refresh.
+    quiet: AtomicU64,
     next: AtomicU64,
     cost: AtomicU32,
     ahead: AtomicU32,
@@ -73,6 +94,7 @@ impl Words {
     const fn new() -> Self {
         Self {
             born: AtomicU64::new(0),
+            quiet: AtomicU64::new(0),
             next: AtomicU64::new(0),
             cost: AtomicU32::new(0),
             ahead: AtomicU32::new(0),
@@ -92,16 +114,26 @@ impl Ages {
         Self { words: Chunks::new(10) }
     }
 
-    /// For a writer: an entry is about to be seen in `slot`.
-    pub(crate) fn publish(&self, slot: Slot, born: u64, terms: Terms) {
+    /// For a writer: an entry with this deadline is about to be seen in `slot`.
+    pub(crate) fn publish(&self, slot: Slot, born: u64, deadline: Deadline, terms: Terms) {
         let words = self.words.reach(slot.index(), Words::new);
         // Readers come here by the index, where the slot is published after this.
         words.born.store(born, Ordering::Relaxed);
+        words.quiet.store(terms.quiet_until(born, deadline), Ordering::Relaxed);
         words.next.store(0, Ordering::Relaxed);
         words.cost.store(in_units(terms.cost, MICRO), Ordering::Relaxed);
         words.ahead.store(terms.ahead, Ordering::Relaxed);
         words.revalidate.store(in_units(terms.revalidate, MILLI), Ordering::Relaxed);
         words.grace.store(in_units(terms.grace, MILLI), Ordering::Relaxed);
+    }
+
+    /// True if a reader who holds the slot need not look closer: it is not to be refreshed now.
+    #[inline]
+    pub(crate) fn is_quiet(&self, slot: Slot, now: u64) -> bool {
+        let before = |word: &AtomicU64| now < word.load(Ordering::Relaxed);
+        self.words
+            .get(slot.index())
+            .is_some_and(|words| before(&words.quiet) || before(&words.next))
     }
 
     /// For who holds the slot by a pin, or the lock.
@@ -115,6 +147,7 @@ impl Ages {
         let terms = Terms {
             cost: nanos(&words.cost, MICRO),
             ahead: words.ahead.load(Ordering::Relaxed),
+            reach: 0,
             revalidate: stale(&words.revalidate),
             grace: stale(&words.grace),
         };
@@ -128,6 +161,13 @@ impl Ages {
             words.next.compare_exchange(seen, NEVER, Ordering::Relaxed, Ordering::Relaxed)
         };
         seen != NEVER && self.words.get(slot.index()).is_some_and(|words| claimed(words).is_ok())
+    }
+
+    /// The entry's deadline was moved: readers must look closer.
+    pub(crate) fn look_closer(&self, slot: Slot) {
+        if let Some(words) = self.words.get(slot.index()) {
+            words.quiet.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Nobody refreshes the entry before this; then anybody may.
@@ -148,21 +188,26 @@ fn in_units(nanos: u64, unit: u64) -> u32 {
 mod tests {
     use super::*;
 
-    const TERMS: Terms =
-        Terms { cost: 2 * MICRO, ahead: 3 << 30, revalidate: 3 * MILLI, grace: 4 * MILLI };
+    const TERMS: Terms = Terms {
+        cost: 2 * MICRO,
+        ahead: 3 << 30,
+        reach: 0,
+        revalidate: 3 * MILLI,
+        grace: 4 * MILLI,
+    };
 
     #[test]
     fn what_is_published_is_read() {
         let ages = Ages::new();
         let [a, b] = [0, 5_000].map(Slot::new);
         assert_eq!(ages.get(b), Age { born: 0, next: 0, terms: Terms::NONE }, "none was there");
-        ages.publish(b, 7, TERMS);
+        ages.publish(b, 7, Deadline::NEVER, TERMS);
         assert_eq!(ages.get(b), Age { born: 7, next: 0, terms: TERMS });
-        ages.publish(a, 8, Terms::NONE);
+        ages.publish(a, 8, Deadline::NEVER, Terms::NONE);
         assert_eq!(ages.get(a), Age { born: 8, next: 0, terms: Terms::NONE });
         assert_eq!(ages.get(b).born, 7);
         let long = Terms { revalidate: MOST - MILLI, grace: MOST, ..TERMS };
-        ages.publish(a, 9, long);
+        ages.publish(a, 9, Deadline::NEVER, long);
         assert_eq!(ages.get(a).terms, Terms { grace: NEVER, ..long }, "what did not fit");
     }
 
@@ -171,7 +216,7 @@ mod tests {
         let ages = Ages::new();
         let slot = Slot::new(3);
         assert!(!ages.claim(slot, 0), "nothing is there");
-        ages.publish(slot, 7, TERMS);
+        ages.publish(slot, 7, Deadline::NEVER, TERMS);
         assert!(!ages.claim(slot, 1), "not what was seen");
         assert!(ages.claim(slot, 0));
         assert_eq!(ages.get(slot).next, NEVER);
@@ -181,8 +226,33 @@ mod tests {
         assert!(ages.claim(slot, 9));
         ages.postpone(slot, NEVER);
         assert!(ages.claim(slot, NEVER - 1), "the end of time is not a claim");
-        ages.publish(slot, 8, TERMS);
+        ages.publish(slot, 8, Deadline::NEVER, TERMS);
         assert_eq!(ages.get(slot).next, 0);
+    }
+
+    #[test]
+    fn until_its_terms_may_ask_for_a_refresh_a_value_is_quiet() {
+        let ages = Ages::new();
+        let slot = Slot::new(3);
+        let at = |hard, idle| Deadline { hard, idle };
+        let quiet_until = |deadline, terms| {
+            ages.publish(slot, 1_000, deadline, terms);
+            let until = (0..10_000).find(|&now| !ages.is_quiet(slot, now)).unwrap();
+            assert!((until..10_000).all(|now| !ages.is_quiet(slot, now)));
+            until
+        };
+        assert_eq!(quiet_until(at(2_000, NEVER), TERMS), 1_750);
+        assert_eq!(quiet_until(at(2_000, NEVER), Terms { reach: 300, ..TERMS }), 1_700);
+        assert_eq!(quiet_until(at(2_000, NEVER), Terms { reach: 3_000, ..TERMS }), 1_000);
+        assert_eq!(quiet_until(at(2_000, 1_500), TERMS), 0, "reads move the idle deadline");
+        assert_eq!(quiet_until(Deadline::NEVER, TERMS), 0);
+        // By hand.
+        ages.publish(slot, 1_000, at(2_000, NEVER), TERMS);
+        ages.look_closer(slot);
+        assert!(!ages.is_quiet(slot, 0));
+        ages.postpone(slot, 1_900);
+        assert!(ages.is_quiet(slot, 1_899) && !ages.is_quiet(slot, 1_900), "it has failed");
+        assert!(ages.claim(slot, 1_900) && ages.is_quiet(slot, NEVER - 1), "it is under way");
     }
 
     #[test]

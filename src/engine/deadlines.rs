@@ -98,16 +98,16 @@ impl Deadlines {
         words.idle.store(deadline.idle, Ordering::Release);
     }
 
-    /// For a reader: true if the slot's deadline is yet to come. Pushes the idle deadline back to `idle` from now, in steps of
+    /// For a reader: a time not later than now, if the slot's deadline is yet to come; 0 if it never comes. Pushes the idle deadline back to `idle` from now, in steps of
     /// at least a tick and a 64th of it, so that a busy key is not written to at every read: it may end early by that much,
     /// never late.
-    pub(crate) fn outlive(&self, slot: Slot, timer: Timer<'_>, idle: u64) -> bool {
+    pub(crate) fn outlive(&self, slot: Slot, timer: Timer<'_>, idle: u64) -> Option<u64> {
         let deadline = self.get(slot);
         let earlier = deadline.earlier();
         if earlier == NEVER {
-            return true;
+            return Some(0);
         }
-        let Some(now) = timer.before(earlier) else { return false };
+        let now = timer.before(earlier)?;
         // Without a time to idle, an idle deadline is a per-entry rule's own, and not this one's to move.
         if idle != NEVER && deadline.idle != NEVER {
             let fresh = now.saturating_add(idle);
@@ -115,7 +115,7 @@ impl Deadlines {
                 self.push_back(slot, deadline.idle, fresh);
             }
         }
-        true
+        Some(now)
     }
 
     /// Moves the idle deadline from the value that was checked, if it is still that.
@@ -255,7 +255,8 @@ mod tests {
     fn a_reader_sees_both_deadlines() {
         let mut both = Both::new();
         assert!(!both.0.any());
-        let outlives = |both: &Both, now| both.0.outlive(Slot::new(0), Timer(&timer(now)), NEVER);
+        let outlives =
+            |both: &Both, now| both.0.outlive(Slot::new(0), Timer(&timer(now)), NEVER).is_some();
         assert!(outlives(&both, SECOND), "it has none");
         for (hard, idle) in [(SECOND, NEVER), (NEVER, SECOND), (SECOND, 2 * SECOND)] {
             both.set(0, hard, idle);
@@ -274,7 +275,7 @@ mod tests {
             let read_at = |hard, now| {
                 let mut both = Both::new();
                 both.set(0, hard, idle);
-                let alive = both.0.outlive(Slot::new(0), Timer(&timer(now)), idle);
+                let alive = both.0.outlive(Slot::new(0), Timer(&timer(now)), idle).is_some();
                 (alive, both.0.get(Slot::new(0)).idle)
             };
             assert_eq!(read_at(NEVER, step - 1), (true, idle));
@@ -291,7 +292,7 @@ mod tests {
         let mut both = Both::new();
         let mut read_at = |hard, idle, now, by| {
             both.set(0, hard, idle);
-            let alive = both.0.outlive(Slot::new(0), Timer(&timer(now)), by);
+            let alive = both.0.outlive(Slot::new(0), Timer(&timer(now)), by).is_some();
             (alive, both.0.get(Slot::new(0)).idle)
         };
         let kept = read_at(NEVER, 5 * SECOND, 4 * SECOND, NEVER);

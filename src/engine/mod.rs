@@ -49,7 +49,7 @@ pub(crate) use outgoing::{Left, Outgoing};
 pub(crate) use read::Read;
 pub(crate) use segment::Segment;
 pub(crate) use slab::{Entry, Found, Held};
-pub(crate) use stripe::Stripe;
+pub(crate) use stripe::{Shared, Stripe};
 pub(crate) use write::{Lifetime, When, Write, Written};
 
 use epoch::Views;

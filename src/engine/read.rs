@@ -10,7 +10,7 @@
 
 use super::ages::{Age, Ages, Terms};
 use super::code::Code;
-use super::deadlines::{Deadline, Deadlines};
+use super::deadlines::Deadline;
 use super::epoch::{Guard, Pin};
 use super::guarded::Ears;
 use super::index::{Counter, Hit};
@@ -75,14 +75,14 @@ impl<K, V, F> Engine<K, V, F> {
     }
 
     /// The live entry of a key, for a reader: the policy hears of it. Where there are deadlines `lives` is asked if an entry's
-    /// is yet to come.
+    /// is yet to come; it may look at all that is noted of the slot.
     #[inline]
     pub(crate) fn read<'p, Q>(
         &'p self,
         guard: Guard<'p>,
         hash: u64,
         key: &Q,
-        lives: impl FnOnce(&Deadlines, Slot) -> bool,
+        lives: impl FnOnce(&Shared<K, V>, Slot) -> bool,
     ) -> Option<Found<'p, K, V>>
     where
         Q: ?Sized + Equivalent<K>,
@@ -92,8 +92,8 @@ impl<K, V, F> Engine<K, V, F> {
             return None;
         };
         let found = stripe.seek(guard, hash, key);
-        let deadlines = &stripe.shared.deadlines;
-        let found = found.filter(|(found, _)| !deadlines.any() || lives(deadlines, found.slot));
+        let shared = &stripe.shared;
+        let found = found.filter(|(found, _)| !shared.deadlines.any() || lives(shared, found.slot));
         let Some((found, counter)) = found else {
             stripe.missed(hash);
             return None;

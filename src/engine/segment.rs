@@ -237,7 +237,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
             state.policy.stamp(stamps, slot, from);
         }
         if let Some(ages) = &self.shared.ages {
-            ages.publish(slot, now, terms);
+            ages.publish(slot, now, deadline, terms);
         }
         // What this replaces is still counted: the sum may pass the end of `u64` until that has left.
         state.weight = state.weight.wrapping_add(weight);

@@ -82,15 +82,31 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let pin = epoch::pin();
-        let found = self.shared.cache.read_found(pin.guard(), hash, key)?;
-        let (value, slot) = (found.entry.value.clone(), found.slot);
-        let ages = if self.shared.refreshes { self.shared.cache.engine.ages(hash) } else { None };
-        let Some(ages) = ages else { return Some(show(value, None, false)) };
+        let mut quiet = true;
+        let found = self.shared.cache.read_if(pin.guard(), hash, key, |shared, slot| {
+            let Some(now) = self.shared.cache.outlives(&shared.deadlines, slot) else {
+                return false;
+            };
+            if let (true, Some(ages)) = (self.shared.refreshes, &shared.ages) {
+                quiet = ages.is_quiet(slot, now);
+            }
+            true
+        })?;
+        let value = found.entry.value.clone();
+        if quiet {
+            return Some(show(value, None, false));
+        }
         let seen = self.seen(hash, &found, self.shared.cache.clock.bounds().0);
-        let due = seen.is_due(self.shared.early, draw) && ages.claim(slot, seen.age.next);
+        let claimed = seen.is_due(self.shared.early, draw) && self.claim(hash, &found, &seen);
         drop(pin);
-        let refreshing = due && self.refresh_claimed(hash, key);
+        let refreshing = claimed && self.refresh_claimed(hash, key);
         Some(show(value, Some(seen), refreshing))
+    }
+
+    /// True if it is this caller, who has a pin, that is to refresh what was found.
+    fn claim(&self, hash: u64, found: &Found<'_, K, V>, seen: &Seen) -> bool {
+        let ages = self.shared.cache.engine.ages(hash);
+        ages.is_some_and(|ages| ages.claim(found.slot, seen.age.next))
     }
 
     /// A fresh value and all that is known of it.
@@ -172,7 +188,7 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let cache = &self.shared.cache;
-        let ages = cache.engine.ages(hash)?;
+        cache.engine.ages(hash)?;
         let pin = epoch::pin();
         let found = cache.engine.look_dead(pin.guard(), hash, key)?.found;
         let seen = self.seen(hash, &found, cache.now());
@@ -189,7 +205,7 @@ where
         let claimed = need == Need::AtOnce
             && seen.standing() == Standing::Revalidate
             && seen.is_due(None, draw)
-            && ages.claim(found.slot, seen.age.next);
+            && self.claim(hash, &found, &seen);
         drop(pin);
         let refreshing = claimed && self.refresh_claimed(hash, key);
         cache.recorder.count(Tally::Stale);

@@ -5,6 +5,8 @@ use super::lead::Outcome;
 use crate::cache::Cache;
 use crate::error::LoadError;
 use crate::freshness::Seen;
+use crate::observe::Tally;
+use crate::sync::Arc;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -55,6 +57,39 @@ impl<V> Loaded<V> {
     /// A value that was just loaded, and is fresh for this long.
     pub(super) fn new(value: V, origin: Origin, left: Duration) -> Self {
         Self { value, origin, age: Some(Duration::ZERO), left, refreshing: false }
+    }
+}
+
+/// A value that others may share. If this is its last owner, a panic in its destructor goes no further than here, even if
+/// the caller's own code is panicking.
+struct Contained<'a, K, V, S> {
+    cache: &'a Cache<K, V, S>,
+    value: Option<Arc<V>>,
+}
+
+impl<K, V, S> Drop for Contained<'_, K, V, S> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take().and_then(Arc::into_inner) {
+            self.cache.contain(Tally::DropPanics, || drop(value));
+        }
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// A value of one's own from one that others may share.
+    pub(super) fn unshare(&self, value: Arc<V>) -> V
+    where
+        V: Clone,
+    {
+        match Arc::try_unwrap(value) {
+            Ok(value) => value,
+            Err(shared) => {
+                // Declared before the other, so dropped after it: a panic of the destructor ends here.
+                let _last = Contained { cache: self, value: Some(Arc::clone(&shared)) };
+                let shared = shared;
+                (*shared).clone()
+            }
+        }
     }
 }
 
