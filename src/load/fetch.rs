@@ -158,7 +158,9 @@ where
             Err(error) => error,
         };
         if let LoadError::TimedOut(_) = error {
-            return self.stale(hash, key, Need::Instead).ok_or(error);
+            // Who has written the key meanwhile has made this load one that nobody joins any more.
+            let written = self.fresh_entry(hash, key);
+            return written.or_else(|| self.stale(hash, key, Need::Instead)).ok_or(error);
         }
         self.instead(hash, key).ok_or(error)
     }

@@ -193,7 +193,14 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        let Some(task) = self.begin_refresh(self.hash(key), key) else { return false };
+        let hash = self.hash(key);
+        let claimed = self.claim_by_hand(hash, key);
+        let Some(task) = self.begin_refresh(hash, key) else {
+            if claimed {
+                self.unclaim(hash, key);
+            }
+            return false;
+        };
         if self.shared.spawn.is_some() {
             self.run_behind(Box::pin(task));
         } else {

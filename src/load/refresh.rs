@@ -83,8 +83,17 @@ where
         self.with_age(hash, key, |ages, slot| ages.postpone(slot, until));
     }
 
+    /// Claims a key, due or not, so that no reader tries to refresh it. False if it is claimed already, or not there.
+    pub(super) fn claim_by_hand<Q>(&self, hash: u64, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let claim = |ages: &Ages, slot| ages.claim(slot, ages.get(slot).next);
+        self.with_age(hash, key, claim).unwrap_or(false)
+    }
+
     /// A key that is still claimed may be refreshed by anybody. If somebody does that already, who claims it next finds the mark.
-    fn unclaim<Q>(&self, hash: u64, key: &Q)
+    pub(super) fn unclaim<Q>(&self, hash: u64, key: &Q)
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -95,14 +104,12 @@ where
         });
     }
 
-    fn with_age<Q>(&self, hash: u64, key: &Q, f: impl FnOnce(&Ages, Slot))
+    fn with_age<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&Ages, Slot) -> R) -> Option<R>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let segment = self.shared.cache.engine.lock(hash);
-        if let Some((ages, slot)) = segment.ages().zip(segment.find(hash, key)) {
-            f(ages, slot);
-        }
+        segment.ages().zip(segment.find(hash, key)).map(|(ages, slot)| f(ages, slot))
     }
 }
 

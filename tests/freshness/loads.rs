@@ -462,3 +462,21 @@ fn l7_recursion_is_told_though_there_is_a_stale_value() {
     clock.advance(TTL);
     assert_eq!((cache.load(&1), cache.stats().stale), (Ok(7), 0));
 }
+
+#[test]
+fn t30_who_waits_too_long_for_a_load_that_a_write_overtook_has_what_was_written() {
+    let (hand, timeout) = (Hand::default(), Duration::from_millis(60));
+    let cache = Cache::<u32, u64>::builder()
+        .capacity(100)
+        .loader(|_| 7)
+        .spawn(hand.clone())
+        .hard_timeout(timeout)
+        .build()
+        .unwrap();
+    let mut caller = Box::pin(cache.load_entry_async(&1));
+    assert!(poll(&mut caller).is_pending());
+    cache.put(1, 8);
+    hand.pass(timeout);
+    let Poll::Ready(Ok(loaded)) = poll(&mut caller) else { panic!("it is there") };
+    assert_eq!((loaded.value, loaded.origin), (8, Origin::Hit));
+}

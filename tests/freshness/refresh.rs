@@ -266,3 +266,17 @@ fn l8_a_refresh_by_hand_without_a_background_runs_on_the_caller() {
     assert_eq!((cache.get(&1), heard.load(Ordering::SeqCst)), (Some(0), 1));
     assert_eq!(counts(&cache.stats()), [2, 0, 0, 1, 1, 1, 1]);
 }
+
+#[test]
+fn l8_readers_leave_alone_what_is_refreshed_by_hand() {
+    let World { cache, clock, hand, source } = world(Freshness::new(TTL).refresh_ahead(0.5));
+    assert_eq!(cache.load(&1), Ok(0));
+    assert!(cache.refresh(&1) && !cache.refresh(&1));
+    clock.advance(seconds(6));
+    let loaded = cache.load_entry(&1).unwrap();
+    assert_eq!((loaded.value, loaded.refreshing, hand.tasks()), (0, true, 1));
+    assert!(!cache.refresh(&1));
+    assert!(cache.load_entry(&1).unwrap().refreshing, "its claim stands");
+    hand.run();
+    assert_eq!((cache.load(&1), source.loads()), (Ok(1), 2));
+}
