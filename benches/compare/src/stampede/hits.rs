@@ -1,4 +1,4 @@
-//! What a hit costs through `load` beside `get`, where nothing is to be loaded.
+//! What a hit costs through `get_or_load` and `load` beside `get`, where nothing is to be loaded.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ const RESIDENT: u64 = 64 << 10;
 pub const ROUNDS: usize = 31;
 
 type Ours = LoadingCache<u64, u64, std::convert::Infallible>;
+/// A way to load.
+type Read = fn(&Ours, u64) -> Option<u64>;
 
 /// One cache and one way to choose keys, read both ways.
 pub struct Hit {
@@ -28,10 +30,13 @@ pub struct Hit {
 
 pub fn measure(rounds: usize) -> Vec<Hit> {
     let hour = Freshness::new(Duration::from_secs(3_600));
-    let caches = [
-        ("no freshness", None),
-        ("a TTL", Some(hour)),
-        ("refresh ahead", Some(hour.refresh_ahead(0.8))),
+    let given = |cache: &Ours, key| cache.get_or_load(&key, |key| *key).ok();
+    let own = |cache: &Ours, key| cache.load(&key).ok();
+    let caches: [(_, _, Read); 4] = [
+        ("get_or_load", None, given),
+        ("load, no freshness", None, own),
+        ("load, a TTL", Some(hour), own),
+        ("load, refresh ahead", Some(hour.refresh_ahead(0.8)), own),
     ];
     let length = 4 * RESIDENT as usize;
     let streams = [
@@ -40,10 +45,10 @@ pub fn measure(rounds: usize) -> Vec<Hit> {
         ("uniform", keys::uniform(RESIDENT, length, 7)),
     ];
     let mut hits = Vec::new();
-    for (name, freshness) in caches {
+    for (name, freshness, read) in caches {
         let cache = full(freshness);
         for (keys, stream) in &streams {
-            let [get, load, more] = one(&cache, stream, rounds);
+            let [get, load, more] = one(&cache, stream, rounds, read);
             hits.push(Hit { name, keys, get, load, more });
         }
     }
@@ -62,11 +67,11 @@ fn full(freshness: Option<Freshness>) -> Ours {
 }
 
 /// Nanoseconds of a get, of a load, and how much more that is.
-fn one(cache: &Ours, keys: &[u64], rounds: usize) -> [f64; 3] {
+fn one(cache: &Ours, keys: &[u64], rounds: usize, read: Read) -> [f64; 3] {
     let mut numbers = [const { Vec::new() }; 3];
     for round in 0..=rounds {
         let get = time(keys, |key| cache.get(&key));
-        let load = time(keys, |key| cache.load(&key).ok());
+        let load = time(keys, |key| read(cache, key));
         // The first warms the caches of the processor.
         if round > 0 {
             let [gets, loads, more] = &mut numbers;

@@ -86,7 +86,7 @@ fn short(number: f64) -> String {
 
 /// A line a cache.
 fn costs(hits: &[Hit]) -> Table {
-    let mut table = Table::new(["cache", "keys", "get", "load", "more"]);
+    let mut table = Table::new(["a hit by", "keys", "get", "this", "more"]);
     for Hit { name, keys, get, load, more } in hits {
         let cells = [get, load, more].map(|number| format!("{number:.1}"));
         table.line([name, keys].map(|it| (*it).to_owned()).into_iter().chain(cells));
@@ -111,7 +111,7 @@ fn floors(outcomes: &[Outcome], hits: &[Hit]) -> Table {
         }
     }
     for Hit { name, keys, more, .. } in hits {
-        let floor = format!("a hit by load, {name}, {keys}: at most {MORE} ns more than by get");
+        let floor = format!("a hit by {name}, {keys}: at most {MORE} ns more than by get");
         line(floor, format!("{more:.1} ns"), *more <= MORE);
     }
     table
