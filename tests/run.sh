@@ -316,7 +316,7 @@ miri() {
 
 # What threads do to each other, with every access watched. The standard library is built anew, so that its own are watched too.
 sanitizer() { # thread or address, rounds
-    local name=$1 tests=(--test limbo --test linearizable --test reentry --test capacity)
+    local name=$1 tests=(--test limbo --test linearizable --test reentry --test capacity --test load_stress)
     [ -n "$LONG" ] || tests=(--test limbo --test linearizable)
     # The thread sanitizer knows no fences: under `cachette_tsan` the engine does without.
     CACHETTE_ROUNDS=$2 RUSTFLAGS="-Zsanitizer=$name $([ "$name" = thread ] && echo --cfg cachette_tsan)" \
