@@ -80,7 +80,7 @@ where
 {
     /// The value of a key, loaded if there is none that may be served. However many ask at once, one of them loads.
     ///
-    /// A hit costs what [`get`](Cache::get) costs, and 2 ns where values are refreshed.
+    /// A hit costs what [`get`](Cache::get) costs, and 2 ns; where values are refreshed it looks at one more cache line.
     ///
     /// # Errors
     ///
