@@ -275,7 +275,10 @@ where
         let (hash, key, ticket) = (lead.hash(), lead.key().clone(), lead.ticket());
         let keep =
             |error: &E, failures| shared.keep.as_ref().and_then(|keep| keep(error, failures));
-        let loader = || shared.source.load(key.clone(), self.old(hash, &key));
+        let loader = || {
+            let old = self.old(hash, &key);
+            shared.source.load(key, old)
+        };
         let (_, landed) = lead.run(loader, keep).await;
         if ticket.is_kept() {
             self.note_error(hash, ticket);

@@ -130,10 +130,7 @@ where
             // The claim is given back. Who has no permit, or meets another load, comes again.
             self.postpone(hash, key, Duration::ZERO);
         }
-        begun.is_some_and(|task| {
-            self.run_behind(Box::pin(task));
-            true
-        })
+        begun.map(|task| self.run_behind(Box::pin(task))).is_some()
     }
 
     /// A task that loads a key anew; none if it is being loaded, or no more refreshes may run.
