@@ -73,6 +73,8 @@ pub mod policy;
 mod sweep;
 mod sync;
 #[cfg(not(cachette_loom))]
+pub mod tier;
+#[cfg(not(cachette_loom))]
 mod time;
 #[cfg(not(cachette_loom))]
 mod write;

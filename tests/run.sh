@@ -196,7 +196,7 @@ locked_instructions() {
 }
 
 oldest() {
-    CARGO_TARGET_DIR="$TARGET/oldest" cargo "+$MINIMUM" check --lib --all-features
+    CARGO_TARGET_DIR="$TARGET/oldest" cargo "+$MINIMUM" check --lib --features test-kit,tokio,json,msgpack,postcard,lz4,zstd
 }
 
 replay_smoke() {
