@@ -131,7 +131,7 @@ fn c2_heavy_writes_of_many_threads_all_end() {
             }
         };
         watched(work, || assert!(cache.weight() <= 1_000));
-        assert_eq!(cache.weight(), cache.iter().map(|(_, weight)| weight).sum());
+        assert_eq!(cache.weight(), cache.iter().map(|(_, weight)| weight).sum::<u64>());
     }
 }
 
@@ -237,7 +237,7 @@ fn c3_the_capacity_may_change_while_eight_threads_write() {
             set += 1;
         });
         assert!(set > 0);
-        assert_eq!(cache.weight(), cache.iter().map(|(_, weight)| weight).sum());
+        assert_eq!(cache.weight(), cache.iter().map(|(_, weight)| weight).sum::<u64>());
     }
 }
 

@@ -193,9 +193,9 @@ mod tests {
         both.set(1, 2 * SECOND, NEVER);
         both.set(2, NEVER, NEVER);
         assert_eq!(both.0.get(Slot::new(0)).earlier(), 2 * SECOND);
-        assert_eq!(both.due(2 * SECOND - 1), []);
+        assert_eq!(both.due(2 * SECOND - 1), [0_usize; 0]);
         assert_eq!(both.due(3 * SECOND), [0, 1]);
-        assert_eq!(both.due(u64::MAX - 1), []);
+        assert_eq!(both.due(u64::MAX - 1), [0_usize; 0]);
     }
 
     #[test]
@@ -203,9 +203,9 @@ mod tests {
         let mut both = Both::new();
         both.set(0, 9 * SECOND, 2 * SECOND);
         both.push_back(0, 5 * SECOND);
-        assert_eq!(both.due(4 * SECOND), []);
+        assert_eq!(both.due(4 * SECOND), [0_usize; 0]);
         both.push_back(0, 20 * SECOND);
-        assert_eq!(both.due(8 * SECOND), []);
+        assert_eq!(both.due(8 * SECOND), [0_usize; 0]);
         assert_eq!(both.due(10 * SECOND), [0]);
     }
 
@@ -224,10 +224,10 @@ mod tests {
         let mut both = Both::new();
         both.set(0, SECOND, NEVER);
         both.set(0, NEVER, NEVER);
-        assert_eq!(both.due(100 * SECOND), []);
+        assert_eq!(both.due(100 * SECOND), [0_usize; 0]);
         both.set(0, NEVER, 200 * SECOND);
         both.push_back(0, NEVER);
-        assert_eq!(both.due(1000 * SECOND), []);
+        assert_eq!(both.due(1000 * SECOND), [0_usize; 0]);
     }
 
     #[test]

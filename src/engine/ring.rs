@@ -126,7 +126,7 @@ mod tests {
         assert!(!ring.is_empty());
         assert_eq!(drained(&ring), [7, 3, 3, 9]);
         assert!(ring.is_empty());
-        assert_eq!(drained(&ring), []);
+        assert_eq!(drained(&ring), [0_usize; 0]);
         assert!(ring.is_last(Slot::new(9)));
         ring.forget();
         assert!(!ring.is_last(Slot::new(9)));

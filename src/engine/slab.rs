@@ -432,12 +432,12 @@ mod tests {
         assert_eq!(world.slab.entry(&world.keeper, Slot::new(0)).unwrap().value, 0);
         // Tag 5 is safe from 6 on.
         assert!(!world.keeper.is_due(5) && world.keeper.is_due(6));
-        assert_eq!(world.reclaim(5, 10), []);
+        assert_eq!(world.reclaim(5, 10), [0_usize; 0]);
         assert_eq!(world.reclaim(6, 2), [7, 4]);
         assert_eq!(world.reclaim(6, 10), [9]);
         assert_eq!(world.waiting(), (3, 1));
         assert_eq!(world.reclaim(7, 10), [1, 8]);
-        assert_eq!(world.reclaim(u64::MAX, 10), [], "3 is not yet sealed");
+        assert_eq!(world.reclaim(u64::MAX, 10), [0_usize; 0], "3 is not yet sealed");
         assert_eq!(world.waiting(), (1, 1));
         let reused: Vec<_> = (0..5).map(|_| world.keeper.take_free().index()).collect();
         assert_eq!(reused, [8, 1, 9, 4, 7], "the last to be free is used first");
@@ -503,7 +503,7 @@ mod tests {
         let walk = |from| world.keeper.iter_from(from).map(Slot::index).collect::<Vec<_>>();
         assert_eq!(walk(0).len(), 126);
         assert_eq!(walk(62), (62..130).filter(|i| ![63, 64, 128].contains(i)).collect::<Vec<_>>());
-        assert_eq!(walk(130), []);
+        assert_eq!(walk(130), [0_usize; 0]);
         assert!(!world.keeper.has(Slot::new(100_000)), "it never was");
     }
 }

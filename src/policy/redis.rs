@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_name_is_its_policy() {
-        assert_eq!(order(RedisPolicy::NoEviction), []);
+        assert_eq!(order(RedisPolicy::NoEviction), [0_usize; 0]);
         assert_eq!(order(RedisPolicy::AllkeysLru), [3, 2, 1, 0]);
         assert_eq!(order(RedisPolicy::AllkeysLfu), [3, 1, 0, 2]);
         assert_eq!(order(RedisPolicy::VolatileLru), [2, 1, 0]);
