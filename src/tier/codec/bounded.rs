@@ -8,7 +8,7 @@
 //!   type ◄── Visitor ◄── Bounded ◄── the format's Deserializer
 //!                          │
 //!                          ├─ each value in a value: a level, of at most 128
-//!                          ├─ each list, each map: its declared length, all together at most bytes + 65,536
+//!                          ├─ each element of a list or map: all together at most bytes + 65,536
 //!                          └─ the length it tells the type: at most bytes
 //! ```
 //!
@@ -42,9 +42,9 @@ pub(super) fn decode<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
 struct Bounds<'a> {
     /// How many more levels there may be.
     depth: u32,
-    /// True if what is visited has as many elements as the bytes declare, and not as the type says.
+    /// True if the bytes say how many elements there are, and not the type.
     listed: bool,
-    /// How many more elements may be declared.
+    /// How many more elements there may be in lists and maps.
     elements: &'a Cell<usize>,
     /// How many bytes there are.
     length: usize,
@@ -66,15 +66,15 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// A level deeper, for that many elements, as far as that is known.
-    fn of<E: Error>(self, declared: Option<usize>) -> Result<Self, E> {
-        if self.listed {
-            match self.elements.get().checked_sub(declared.unwrap_or(0)) {
+    /// Counts an element that is there.
+    fn count<T, E: Error>(self, element: Option<T>) -> Result<Option<T>, E> {
+        if self.listed && element.is_some() {
+            match self.elements.get().checked_sub(1) {
                 Some(left) => self.elements.set(left),
-                None => return Err(E::custom("more elements are declared than there are bytes")),
+                None => return Err(E::custom("there are more elements than bytes")),
             }
         }
-        self.deeper()
+        Ok(element)
     }
 }
 
@@ -191,12 +191,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
-        let bounds = self.bounds.of(seq.size_hint())?;
+        let bounds = self.bounds.deeper()?;
         self.inner.visit_seq(bounds.around(seq))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
-        let bounds = self.bounds.of(map.size_hint())?;
+        let bounds = self.bounds.deeper()?;
         self.inner.visit_map(bounds.around(map))
     }
 
@@ -221,7 +221,8 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_element_seed(self.bounds.around(seed))
+        let element = self.inner.next_element_seed(self.bounds.around(seed))?;
+        self.bounds.count(element)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -236,7 +237,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_key_seed(self.bounds.around(seed))
+        let key = self.inner.next_key_seed(self.bounds.around(seed))?;
+        self.bounds.count(key)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
