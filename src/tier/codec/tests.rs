@@ -43,9 +43,9 @@ mod by_serde {
         Number(i64),
         Pair(u8, u128),
         Named { text: String, letter: char },
-        List(Vec<Shape>),
-        Map(BTreeMap<String, Shape>),
-        Maybe(Option<Box<Shape>>),
+        List(Vec<Self>),
+        Map(BTreeMap<String, Self>),
+        Maybe(Option<Box<Self>>),
         Wrapped(Wrapper),
         Bytes(Vec<u8>),
         Unit(()),
@@ -146,7 +146,7 @@ mod by_serde {
         #[derive(Debug, Deserialize, PartialEq, Serialize)]
         #[serde(untagged)]
         enum Any {
-            List(Vec<Any>),
+            List(Vec<Self>),
             Text(String),
             Number(u64),
         }
@@ -166,8 +166,8 @@ mod by_serde {
     #[derive(Debug, Deserialize, PartialEq, Serialize)]
     enum Deep {
         End,
-        In(Option<Box<Deep>>),
-        List(Vec<Deep>),
+        In(Option<Box<Self>>),
+        List(Vec<Self>),
     }
 
     fn deep(levels: usize) -> Deep {
@@ -221,7 +221,7 @@ mod by_serde {
     #[test]
     fn a_type_that_needs_no_bytes_ends() {
         #[derive(Deserialize, Serialize)]
-        struct Endless(Option<Box<Endless>>);
+        struct Endless(Option<Box<Self>>);
         refused::<Endless>(&Json, b"1");
         refused::<Endless>(&MessagePack, b"\x01");
     }
