@@ -1,6 +1,9 @@
 //! Two levels: this cache before a remote one that many processes share.
 
 mod envelope;
+#[cfg(any(test, feature = "test-kit"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
+pub mod laws;
 mod memory;
 mod remote;
 
