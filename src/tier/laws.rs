@@ -161,6 +161,7 @@ pub struct Trial {
     pass: Box<dyn Fn(Duration) + Send + Sync>,
     modes: Vec<Mode>,
     spawn: Arc<dyn Spawn>,
+    patience: Duration,
     run: u64,
     drawn: AtomicU64,
 }
@@ -173,6 +174,7 @@ impl Trial {
             pass: Box::new(pass),
             modes: vec![Mode::Tracking, Mode::Messages],
             spawn: Arc::new(Threads::new()),
+            patience: Duration::from_secs(10),
             run: RandomState::new().hash_one(0),
             drawn: AtomicU64::new(0),
         }
@@ -198,6 +200,14 @@ impl Trial {
     #[must_use]
     pub fn spawn(mut self, spawn: Arc<dyn Spawn>) -> Self {
         self.spawn = spawn;
+        self
+    }
+
+    /// How long a listener waits for what he should be told, in real time. At first this is ten seconds: only a remote that breaks a law
+    /// takes so long.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 

@@ -33,6 +33,7 @@ fn is_held(found: &Found) -> Held {
 pub fn only_a_claim_takes_a_lease(trial: &Trial) -> Held {
     let place = trial.fresh();
     same("a read where is nothing", &trial.read(&place, None)?, &Found::Nothing)?;
+    trial.is_free(&place)?;
     let bytes = trial.envelope(1, 9);
     trial.put(&place, &bytes)?;
     let found = trial.claim(&place, trial.token())?;

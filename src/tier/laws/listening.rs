@@ -11,9 +11,6 @@ use std::time::Duration;
 /// How often the line is asked whether it is there: by remotes that go by a clock of their own.
 const BEAT: Duration = Duration::from_millis(20);
 
-/// How long a remote may take to tell something, counted in waits of a beat.
-const WAITS: usize = 500;
-
 /// What was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
@@ -42,6 +39,8 @@ struct Recorder {
     state: Arc<Mutex<State>>,
     told: Condvar,
     gone: AtomicBool,
+    /// How many beats he waits for what he should be told.
+    waits: u128,
 }
 
 #[derive(Default)]
@@ -53,8 +52,9 @@ struct State {
 }
 
 impl Recorder {
-    fn new() -> Self {
-        Self { state: Arc::default(), told: Condvar::new(), gone: AtomicBool::new(false) }
+    fn new(patience: Duration) -> Self {
+        let (state, told, gone) = (Arc::default(), Condvar::new(), AtomicBool::new(false));
+        Self { state, told, gone, waits: patience.as_nanos().div_ceil(BEAT.as_nanos()) }
     }
 
     fn hear(&self, heard: Heard) {
@@ -73,7 +73,7 @@ impl Recorder {
 
     /// Takes what was heard up to the first that is meant, and waits until there is one.
     fn take(&self, what: &str, meant: impl Fn(&Heard) -> bool) -> Result<Vec<Heard>, Broken> {
-        for _ in 0..WAITS {
+        for _ in 0..self.waits {
             self.beat();
             let mut state = self.state.lock();
             if let Some(at) = state.heard.iter().position(&meant) {
@@ -133,7 +133,7 @@ struct Line(Arc<Recorder>);
 impl Line {
     /// Listens to this group of names, and to the channel of the same name.
     fn new(trial: &Trial, group: &str, mode: Mode) -> Result<Self, Broken> {
-        let recorder = Arc::new(Recorder::new());
+        let recorder = Arc::new(Recorder::new(trial.patience));
         let listen = Listen {
             prefix: trial.prefix(group),
             channel: channel(trial, group),
@@ -224,7 +224,10 @@ pub fn changes_are_told_before_the_line_is_alive(trial: &Trial) -> Held {
     answered("50 writes", block_on(trial.remote.write(&writes)))?;
     let heard = line.heard()?;
     let missed = many.iter().find(|one| !heard.iter().any(|heard| heard.tells_of(&one.value)));
-    holds(missed.is_none(), || format!("of 50 writes at once, {missed:?} was not told"))?;
+    holds(missed.is_none(), || {
+        let missed = Shown(missed.map_or(&[], |place| &place.value));
+        format!("of 50 writes at once, that of {missed} was not told")
+    })?;
     nothing_else_is_told(trial, &line)
 }
 

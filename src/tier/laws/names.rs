@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 pub fn names_are_any_bytes(trial: &Trial) -> Held {
     let long = vec![b'n'; 10_000];
     let longer = [&long[..], b"n"].concat();
-    let keys: [&[u8]; 24] = [
+    let keys: [&[u8]; 25] = [
         b"",
         b"a",
         b"A",
@@ -25,6 +25,7 @@ pub fn names_are_any_bytes(trial: &Trial) -> Held {
         b"}{",
         b"a b",
         b"a\nb",
+        b"a\nc",
         b"a\r\nb",
         b"*",
         b"?",
@@ -75,7 +76,10 @@ pub fn a_scan_finds_what_stays(trial: &Trial) -> Held {
     let found = scan(trial, &pattern, |page| {
         for (n, place) in leaving.by_ref().take(100).enumerate() {
             trial.delete(gone(place))?;
-            trial.put(&trial.place("s", format!("come{page}.{n}").as_bytes()), b"here")?;
+            // Fewer than go: who counts names instead of remembering one will miss some.
+            if n % 10 == 0 {
+                trial.put(&trial.place("s", format!("come{page}.{n}").as_bytes()), b"here")?;
+            }
         }
         Ok(())
     })?;

@@ -1,6 +1,6 @@
 //! Values: what is written is read, for as long as it should be.
 
-use super::super::remote::{Found, Read, Write};
+use super::super::remote::{Claim, Found, Read, Write};
 use super::{Broken, HEAD, Held, LONG, OVER, SHORT, Trial, answered, gone, holds, plain, same};
 use crate::load::block_on;
 use std::time::Duration;
@@ -94,7 +94,11 @@ pub fn a_deletion_leaves_nothing(trial: &Trial) -> Held {
     same("a deletion of a value", &trial.delete(gone(&place))?, &true)?;
     same("a read after it", &trial.read(&place, None)?, &Found::Nothing)?;
     trial.is_free(&place)?;
-    trial.has(&next, &bytes)
+    trial.has(&next, &bytes)?;
+    let claim = Claim { token: trial.token(), ttl: LONG, instead_of: bytes.first_chunk().copied() };
+    same("a claim instead of a value", &trial.read(&next, Some(claim))?, &Found::Granted)?;
+    same("a deletion of a value and a lease", &trial.delete(gone(&next))?, &true)?;
+    trial.is_free(&next)
 }
 
 /// The head of a value is its first bytes, and a value that is shorter has none.
