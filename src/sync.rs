@@ -90,6 +90,12 @@ impl Condvar {
     pub(crate) fn notify_one(&self) {
         self.0.notify_one();
     }
+
+    #[cfg(any(test, feature = "test-kit"))]
+    #[cfg(not(cachette_loom))]
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
 }
 
 /// What a `static` holds, in a model too: loom's twins cannot be made in a constant. A model takes what happens under

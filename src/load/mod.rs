@@ -51,6 +51,9 @@ mod waits;
 #[cfg(not(cachette_loom))]
 mod warm;
 
+#[cfg(any(test, feature = "test-kit"))]
+#[cfg(not(cachette_loom))]
+pub(crate) use block::block_on;
 #[cfg(not(cachette_loom))]
 pub(crate) use lead::Ticket;
 #[cfg(all(feature = "tokio", not(cachette_loom)))]

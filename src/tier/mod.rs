@@ -9,6 +9,10 @@ mod compress;
 mod envelope;
 #[cfg(any(test, feature = "test-kit"))]
 mod hostile;
+#[cfg(any(test, feature = "test-kit"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
+pub mod laws;
+mod memory;
 mod remote;
 
 #[cfg(feature = "json")]
@@ -26,6 +30,10 @@ pub use envelope::HEAD;
 #[cfg(any(test, feature = "test-kit"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
 pub use hostile::hostile;
+pub use memory::MemoryRemote;
+#[cfg(any(test, feature = "test-kit"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
+pub use memory::{Count, Data, Faults, News, Op, Path, Side};
 pub use remote::{
     Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Reply, Tell,
     Token, Turn, Write,
