@@ -1,5 +1,9 @@
 //! Building a cache: every choice, checked together.
 
+mod over;
+
+pub(crate) use over::Carries;
+
 use crate::cache::{Cache, Listener, Weigher};
 use crate::engine::{Engine, Make, Plan};
 use crate::error::BuildError;
@@ -64,6 +68,8 @@ pub struct Builder<K, V, S = ahash::RandomState> {
     listener: Option<Box<Listener<K, V>>>,
     segments: Option<usize>,
     expected: Option<usize>,
+    /// Tells the end of a value's life.
+    end: Option<fn(&V) -> u64>,
 }
 
 impl<K, V> Builder<K, V> {
@@ -84,6 +90,7 @@ impl<K, V> Builder<K, V> {
             listener: None,
             segments: None,
             expected: None,
+            end: None,
         }
     }
 }
@@ -284,6 +291,7 @@ impl<K, V, S> Builder<K, V, S> {
             listener: self.listener,
             segments: self.segments,
             expected: self.expected,
+            end: self.end,
         }
     }
 
@@ -454,6 +462,7 @@ impl<K, V, S> Builder<K, V, S> {
                 expiry: self.expiry,
                 freshness: self.freshness,
                 freshness_by: self.freshness_by,
+                end: self.end,
                 jitter: Jitter::new(jitter.unwrap_or(0.0), seed),
             },
             clock,

@@ -67,6 +67,30 @@ pub enum BuildError {
         /// After which a caller waits no more.
         hard: Duration,
     },
+    /// The namespace of a remote is missing, or makes no unambiguous names.
+    #[error(
+        "a remote needs a namespace: from 1 to 128 bytes, without braces, glob characters and control characters"
+    )]
+    Namespace,
+    /// Nothing says how long values stay in the remote.
+    #[error("a remote needs a TTL: call `remote_ttl(..)`")]
+    NoRemoteTtl,
+    /// A time is shorter than can be told to a remote.
+    #[error("`{0}` must be a millisecond at least")]
+    TooShort(&'static str),
+    /// The remote may tell of changes in no way.
+    #[error("`modes` must name one way at least in which changes are heard of, or TTL only")]
+    NoModes,
+    /// A bound on staleness that cannot be kept.
+    #[error(
+        "max_staleness({bound:?}) must be 40 ms at least, and so much above the {stale:?} for which stale values are served after a loss"
+    )]
+    Staleness {
+        /// What was asked for.
+        bound: Duration,
+        /// What `OnLinkLoss::ServeStale` takes of it.
+        stale: Duration,
+    },
     /// No refresh may run.
     #[error("most_refreshes(0): must be at least 1")]
     MostRefreshes,

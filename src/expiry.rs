@@ -69,6 +69,8 @@ pub(crate) struct Lifetimes<K, V> {
     pub(crate) freshness: Option<Freshness>,
     /// Decides the freshness of one value, by that of all.
     pub(crate) freshness_by: Option<Box<FreshnessBy<K, V>>>,
+    /// The end of a value's life, whatever the other rules say: at 0 it is not kept at all.
+    pub(crate) end: Option<fn(&V) -> u64>,
     pub(crate) jitter: Jitter,
 }
 
@@ -118,6 +120,19 @@ where
         entry: &Entry<K, V>,
         ttl: Ttl,
     ) -> (Lifetime, Option<Terms>) {
+        let (mut lifetime, mut terms) = self.ruled(hash, entry, ttl);
+        let end = self.lifetimes.end.map_or(NEVER, |end| end(&entry.value));
+        if end != NEVER {
+            let most = end.saturating_sub(self.now());
+            lifetime.live = Some(lifetime.live.unwrap_or(NEVER).min(most));
+        }
+        if let (0, Some(terms)) = (end, &mut terms) {
+            (terms.revalidate, terms.grace) = (0, 0);
+        }
+        (lifetime, terms)
+    }
+
+    fn ruled(&self, hash: u64, entry: &Entry<K, V>, ttl: Ttl) -> (Lifetime, Option<Terms>) {
         let rules = &self.lifetimes;
         let Some(most) = &rules.freshness else {
             return (self.lived(hash, entry, ttl, rules.live), None);

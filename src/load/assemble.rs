@@ -1,12 +1,12 @@
 //! Building a cache with a loader: what there is to choose beside what a cache has.
 
 use super::Outcome;
-use super::fetch::{KeepError, Report, Shared};
+use super::fetch::{KeepError, Report, Shared, Vouch};
 use super::loading::LoadingCache;
 use super::refresh::Permits;
 use super::source::{Old, Reload, Source};
 use super::spawn::Spawn;
-use crate::builder::Builder;
+use crate::builder::{Builder, Carries};
 use crate::error::{BuildError, LoadError};
 use crate::freshness::Freshness;
 use crate::sync::{Arc, Mutex};
@@ -40,6 +40,7 @@ pub struct LoadingBuilder<K, V, E, S = ahash::RandomState> {
     most: usize,
     keep: Option<Box<KeepError<E>>>,
     report: Option<Arc<Report<K, E>>>,
+    vouch: Option<Box<Vouch<V>>>,
 }
 
 impl<K, V, S> Builder<K, V, S>
@@ -105,6 +106,7 @@ where
             most: MOST_REFRESHES,
             keep: None,
             report: None,
+            vouch: None,
         }
     }
 
@@ -243,6 +245,40 @@ where
         self
     }
 
+    /// The same choices for a cache whose values carry more than what the program gave. `around` makes its source from the program's.
+    pub(crate) fn over<W: Carries<V> + Clone>(
+        self,
+        around: impl FnOnce(Source<K, V, E>) -> Source<K, W, E>,
+    ) -> LoadingBuilder<K, W, E, S> {
+        LoadingBuilder {
+            cache: self.cache.over(),
+            source: around(self.source),
+            spawn: self.spawn,
+            soft: self.soft,
+            hard: self.hard,
+            most: self.most,
+            keep: self.keep,
+            report: self.report,
+            vouch: None,
+        }
+    }
+
+    /// Who runs work in the background.
+    pub(crate) fn background(&self) -> Option<Arc<dyn Spawn>> {
+        self.spawn.clone()
+    }
+
+    /// The builder below.
+    pub(crate) fn below(&mut self) -> &mut Builder<K, V, S> {
+        &mut self.cache
+    }
+
+    /// Asks this before a value is served that is stale, or was found under the lock.
+    pub(crate) fn vouch(mut self, vouch: Box<Vouch<V>>) -> Self {
+        self.vouch = Some(vouch);
+        self
+    }
+
     /// Builds the cache.
     ///
     /// # Errors
@@ -278,6 +314,7 @@ where
             keep: self.keep,
             kept: Mutex::new(VecDeque::new()),
             report: self.report,
+            vouch: self.vouch,
         };
         Ok(LoadingCache { shared: Arc::new(shared) })
     }

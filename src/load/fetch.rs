@@ -15,7 +15,7 @@ use super::lead::{Begun, Lead, Ticket};
 use super::loaded::{Loaded, Origin};
 use super::loading::LoadingCache;
 use super::refresh::Permits;
-use super::source::{Old, Source};
+use super::source::{Old, Source, Why};
 use super::spawn::{Spawn, Task};
 use crate::cache::Cache;
 use crate::engine::{Found, epoch};
@@ -30,6 +30,9 @@ use std::hash::{BuildHasher, Hash};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
+
+/// How often a write tries to be before the loads of its key.
+const TRIES: u32 = 8;
 
 /// How many errors a cache keeps. The oldest gives way.
 const KEPT_ERRORS: usize = 1_024;
@@ -52,7 +55,12 @@ pub(super) struct Shared<K, V, E, S> {
     pub(super) keep: Option<Box<KeepError<E>>>,
     pub(super) kept: Mutex<VecDeque<(u64, Ticket<V>)>>,
     pub(super) report: Option<Arc<Report<K, E>>>,
+    /// Whether a value that is there may be served; unless it is asked, any may.
+    pub(super) vouch: Option<Box<Vouch<V>>>,
 }
+
+/// Whether a value may be served, which is stale or not.
+pub(crate) type Vouch<V> = dyn Fn(&V, Standing) -> bool + Send + Sync;
 
 /// When a stale value is good enough.
 #[derive(Clone, Copy, PartialEq)]
@@ -72,12 +80,12 @@ where
 {
     /// What `show` makes of a fresh value, what is known of it, and whether this call has it refreshed. A use of the entry.
     #[inline]
-    pub(super) fn fresh<Q, R>(
+    pub(crate) fn fresh<Q, R>(
         &self,
         hash: u64,
         key: &Q,
-        show: impl FnOnce(V, Option<Seen>, bool) -> R,
-    ) -> Option<R>
+        show: impl FnOnce(&V) -> R,
+    ) -> Option<(R, Option<Seen>, bool)>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
@@ -92,15 +100,15 @@ where
             }
             true
         })?;
-        let value = found.entry.value.clone();
+        let shown = show(&found.entry.value);
         if quiet {
-            return Some(show(value, None, false));
+            return Some((shown, None, false));
         }
         let seen = self.seen(hash, &found, self.shared.cache.clock.bounds().0);
         let claimed = seen.is_due(self.shared.early, draw) && self.claim(hash, &found, &seen);
         drop(pin);
         let refreshing = claimed && self.refresh_claimed(hash, key);
-        Some(show(value, Some(seen), refreshing))
+        Some((shown, Some(seen), refreshing))
     }
 
     /// True if it is this caller, who has a pin, that is to refresh what was found.
@@ -110,13 +118,12 @@ where
     }
 
     /// A fresh value and all that is known of it.
-    pub(super) fn fresh_entry<Q>(&self, hash: u64, key: &Q) -> Option<Loaded<V>>
+    pub(crate) fn fresh_entry<Q>(&self, hash: u64, key: &Q) -> Option<Loaded<V>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let cache = &self.shared.cache;
-        let (value, seen, refreshing) =
-            self.fresh(hash, key, |value, seen, due| (value, seen, due))?;
+        let (value, seen, refreshing) = self.fresh(hash, key, V::clone)?;
         let seen = seen.or_else(|| {
             let pin = epoch::pin();
             let read = cache.look(pin.guard(), hash, key)?;
@@ -139,7 +146,7 @@ where
     }
 
     /// A value, after none was found that is fresh.
-    pub(super) async fn fetch<Q>(
+    pub(crate) async fn fetch<Q>(
         &self,
         hash: u64,
         key: &Q,
@@ -170,7 +177,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        let fresh = self.fresh(hash, key, |value, _, _| value);
+        let fresh = self.fresh(hash, key, V::clone).map(|(value, ..)| value);
         fresh.or_else(|| self.stale(hash, key, Need::AtOnce).map(|stale| stale.value))
     }
 
@@ -200,7 +207,9 @@ where
             Standing::Revalidate => true,
             Standing::Grace => need == Need::Instead || seen.is_throttled(),
         };
-        if !enough {
+        let vouch = self.shared.vouch.as_ref();
+        let good = vouch.is_none_or(|vouch| vouch(&found.entry.value, seen.standing()));
+        if !(enough && good) {
             return None;
         }
         let value = found.entry.value.clone();
@@ -227,33 +236,60 @@ where
     {
         let (mut past, mut led) = (None, false);
         loop {
-            let ticket = match Lead::begin(self.clone(), hash, key, past) {
-                Begun::Resident(value) => {
-                    return Ok(self.describe(key, value, Origin::Hit));
-                }
-                Begun::Lead(lead) if self.leads_here(blocking) => {
-                    let value = self.run_lead(lead).await?;
-                    return Ok(self.describe(key, self.unshare(value), Origin::Load));
-                }
-                // Twice would be once for every loss.
-                Begun::Lead(_) if led => return Err(LoadError::Lost),
-                Begun::Lead(lead) => {
-                    led = true;
-                    let (cache, ticket) = (self.clone(), lead.ticket());
-                    self.run_behind(Box::pin(async move {
-                        // Whoever waits hears of it by the flight.
-                        let _ = cache.run_lead(lead).await;
-                    }));
-                    ticket
-                }
-                Begun::Join(ticket) => ticket,
-            };
+            let ticket =
+                match Lead::begin(self.clone(), hash, key, past, |value| self.is_good(value)) {
+                    Begun::Resident(value) => {
+                        return Ok(self.describe(key, value, Origin::Hit));
+                    }
+                    Begun::Lead(lead) if self.leads_here(blocking) => {
+                        let value = self.run_lead(lead, Why::Missed).await?;
+                        return Ok(self.describe(key, self.unshare(value), Origin::Load));
+                    }
+                    // Twice would be once for every loss.
+                    Begun::Lead(_) if led => return Err(LoadError::Lost),
+                    Begun::Lead(lead) => {
+                        led = true;
+                        let (cache, ticket) = (self.clone(), lead.ticket());
+                        self.run_behind(Box::pin(async move {
+                            // Whoever waits hears of it by the flight.
+                            let _ = cache.run_lead(lead, Why::Missed).await;
+                        }));
+                        ticket
+                    }
+                    Begun::Join(ticket) => ticket,
+                };
             past = Some(ticket.id());
             if let Some(value) = ticket.wait().await? {
                 let origin = if led { Origin::Load } else { Origin::Shared };
                 return Ok(self.describe(key, self.unshare(value), origin));
             }
         }
+    }
+
+    /// What `show` makes of a live value. No use of the entry.
+    pub(crate) fn show<R>(&self, key: &K, show: impl FnOnce(&V) -> R) -> Option<R> {
+        let cache = &self.shared.cache;
+        let pin = epoch::pin();
+        let read = cache.look(pin.guard(), cache.hash(key), key)?;
+        Some(show(&read.found.entry.value))
+    }
+
+    /// Takes a key for a write that is made elsewhere first: its value is deleted, loads under way are not published, and those
+    /// that come wait. None if others go on taking it.
+    pub(crate) fn begin_write(&self, key: &K) -> Option<Lead<Self, K, V, S>> {
+        let hash = self.hash(key);
+        (0..TRIES).find_map(|_| {
+            self.delete(key);
+            match Lead::begin(self.clone(), hash, key, None, |_| false) {
+                Begun::Lead(lead) => Some(lead),
+                Begun::Join(_) | Begun::Resident(_) => None,
+            }
+        })
+    }
+
+    /// True if a fresh value may be served.
+    pub(super) fn is_good(&self, value: &V) -> bool {
+        self.shared.vouch.as_ref().is_none_or(|vouch| vouch(value, Standing::Fresh))
     }
 
     fn describe<Q>(&self, key: &Q, value: V, origin: Origin) -> Loaded<V>
@@ -266,18 +302,22 @@ where
     /// True if the caller is to run the loader: nobody else is there, or nothing would be gained.
     fn leads_here(&self, blocking: bool) -> bool {
         let patient = self.shared.soft.is_none() && self.shared.hard.is_none();
-        self.shared.spawn.is_none() || (blocking && self.shared.source.blocks && patient)
+        self.shared.spawn.is_none() || (blocking && self.shared.source.here && patient)
     }
 
     /// Runs the loader for whoever leads. Its value is shared with those who wait.
-    pub(super) async fn run_lead(&self, lead: Lead<Self, K, V, S>) -> Result<Arc<V>, LoadError<E>> {
+    pub(super) async fn run_lead(
+        &self,
+        lead: Lead<Self, K, V, S>,
+        why: Why,
+    ) -> Result<Arc<V>, LoadError<E>> {
         let shared = &self.shared;
         let (hash, key, ticket) = (lead.hash(), lead.key().clone(), lead.ticket());
         let keep =
             |error: &E, failures| shared.keep.as_ref().and_then(|keep| keep(error, failures));
         let loader = || {
             let old = self.old(hash, &key);
-            shared.source.load(key, old)
+            shared.source.load(key, old, why)
         };
         let (_, landed) = lead.run(loader, keep).await;
         if ticket.is_kept() {

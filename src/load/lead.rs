@@ -223,7 +223,7 @@ where
     {
         let mut past = None;
         loop {
-            match Lead::begin(self, hash, key, past) {
+            match Lead::begin(self, hash, key, past, |_| true) {
                 Begun::Resident(value) => return Ok((value, Origin::Hit)),
                 Begun::Lead(lead) => {
                     let value = lead.run(loader, |_, _| None).await.1?;
@@ -253,7 +253,7 @@ where
 /// The right and the duty to end a flight. Dropped before it has landed, it hands over: one of those who wait leads next.
 ///
 /// `C` is who holds the cache meanwhile: a caller borrows it, a load that may outlive its callers owns a part of it.
-pub(super) struct Lead<C, K, V, S>
+pub(crate) struct Lead<C, K, V, S>
 where
     C: Deref<Target = Cache<K, V, S>>,
     K: Hash + Eq,
@@ -285,23 +285,14 @@ where
     S: BuildHasher,
 {
     /// Looks the key up, joins its load, or leaves a mark and leads: one lock. It does not join the load `past`, which was of no
-    /// use to the caller.
-    pub(super) fn begin<Q>(cache: C, hash: u64, key: &Q, past: Option<u64>) -> Begun<C, K, V, S>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
-    {
-        Self::begin_if(cache, hash, key, past, false)
-    }
-
-    /// The same for a key that may be resident, and is to be loaded anew.
-    pub(super) fn begin_anew<Q>(cache: C, hash: u64, key: &Q) -> Begun<C, K, V, S>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
-    {
-        Self::begin_if(cache, hash, key, None, true)
-    }
-
-    fn begin_if<Q>(cache: C, hash: u64, key: &Q, past: Option<u64>, anew: bool) -> Begun<C, K, V, S>
+    /// use to the caller. A value that is not `good` is as good as none.
+    pub(super) fn begin<Q>(
+        cache: C,
+        hash: u64,
+        key: &Q,
+        past: Option<u64>,
+        good: impl Fn(&V) -> bool,
+    ) -> Begun<C, K, V, S>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
@@ -313,8 +304,9 @@ where
             let pin = epoch::pin();
             let mut segment = cache.engine.lock(hash);
             let now = cache.now_in(&segment);
-            let live = segment.find_live(hash, key, now).filter(|_| !anew);
-            if let Some(found) = live.and_then(|slot| segment.found(slot, pin.guard())) {
+            let live = segment.find_live(hash, key, now);
+            let found = live.and_then(|slot| segment.found(slot, pin.guard()));
+            if let Some(found) = found.filter(|found| good(&found.entry.value)) {
                 drop(segment);
                 return Begun::Resident(found.entry.value.clone());
             }
@@ -402,6 +394,14 @@ where
         // Not at the end of the function: where a destructor panics there, what is returned is not dropped.
         drop(self);
         (cache, landed)
+    }
+
+    /// Publishes what was written elsewhere, if nothing was written here meanwhile: this was no load, and counts as none.
+    pub(crate) fn publish(mut self, value: V) {
+        self.stage = Stage::Loaded;
+        let value = self.land(value, 0);
+        drop(self);
+        drop(value);
     }
 
     /// Counts that the loader of a batch has said nothing of this key. Those who wait go on by themselves.

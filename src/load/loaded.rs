@@ -48,6 +48,11 @@ impl<V> Loaded<V> {
         self.origin == Origin::Stale
     }
 
+    pub(crate) fn map<W>(self, map: impl FnOnce(V) -> W) -> Loaded<W> {
+        let Self { value, origin, age, left, refreshing } = self;
+        Loaded { value: map(value), origin, age, left, refreshing }
+    }
+
     /// A value that the cache had.
     pub(super) fn had(value: V, seen: Option<Seen>, refreshing: bool, origin: Origin) -> Self {
         let left = seen.map_or(Duration::MAX, |seen| seen.left());

@@ -3,9 +3,10 @@
 use super::block::block_on;
 use super::fetch::Shared;
 use super::loaded::Loaded;
+use super::source::Why;
 use crate::cache::Cache;
 use crate::error::LoadError;
-use crate::sync::Arc;
+use crate::sync::{Arc, Weak};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -46,6 +47,21 @@ use std::ops::Deref;
 /// ```
 pub struct LoadingCache<K, V, E, S = ahash::RandomState> {
     pub(super) shared: Arc<Shared<K, V, E, S>>,
+}
+
+/// A handle that does not keep the cache.
+pub(crate) struct WeakLoading<K, V, E, S>(Weak<Shared<K, V, E, S>>);
+
+impl<K, V, E, S> WeakLoading<K, V, E, S> {
+    pub(crate) fn upgrade(&self) -> Option<LoadingCache<K, V, E, S>> {
+        self.0.upgrade().map(|shared| LoadingCache { shared })
+    }
+}
+
+impl<K, V, E, S> LoadingCache<K, V, E, S> {
+    pub(crate) fn downgrade(&self) -> WeakLoading<K, V, E, S> {
+        WeakLoading(Arc::downgrade(&self.shared))
+    }
 }
 
 impl<K, V, E, S> Clone for LoadingCache<K, V, E, S> {
@@ -98,8 +114,8 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let hash = self.hash(key);
-        match self.fresh(hash, key, |value, _, _| value) {
-            Some(value) => Ok(value),
+        match self.fresh(hash, key, V::clone) {
+            Some((value, ..)) => Ok(value),
             None => block_on(self.fetch(hash, key, true)).map(|loaded| loaded.value),
         }
     }
@@ -123,8 +139,8 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let hash = self.hash(key);
-        match self.fresh(hash, key, |value, _, _| value) {
-            Some(value) => Ok(value),
+        match self.fresh(hash, key, V::clone) {
+            Some((value, ..)) => Ok(value),
             None => self.fetch(hash, key, false).await.map(|loaded| loaded.value),
         }
     }
@@ -195,7 +211,7 @@ where
     {
         let hash = self.hash(key);
         let claimed = self.claim_by_hand(hash, key);
-        let Some(task) = self.begin_refresh(hash, key) else {
+        let Some(task) = self.begin_refresh(hash, key, Why::ByHand) else {
             if claimed {
                 self.unclaim(hash, key);
             }

@@ -163,14 +163,15 @@ where
         O: Outcome<V>,
     {
         let read = |hash, key: &'q Q| self.value(hash, key);
-        self.load_all(keys, read, &mut loader).await
+        self.load_all(keys, read, |_| true, &mut loader).await
     }
 
-    /// The values of many keys: those that `read` does not find are loaded.
+    /// The values of many keys: those that `read` does not find are loaded, unless they are there by then, and `good`.
     pub(super) async fn load_all<'q, Q, R, O, F>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,
         read: impl Fn(u64, &'q Q) -> Option<V>,
+        good: impl Fn(&V) -> bool,
         loader: &mut impl FnMut(Vec<K>) -> F,
     ) -> Vec<Result<V, LoadError<O::Error>>>
     where
@@ -181,7 +182,7 @@ where
     {
         let mut asked = self.look_up(keys, read);
         loop {
-            let Round { leads, joins } = self.begin_all(&mut asked);
+            let Round { leads, joins } = self.begin_all(&mut asked, &good);
             if leads.is_empty() && joins.is_empty() {
                 return answers(asked);
             }
@@ -229,7 +230,11 @@ where
     }
 
     /// Leads or joins the load of every key that is open, and has those that are there by now.
-    fn begin_all<Q, E>(&self, asked: &mut [Asked<'_, Q, V, E>]) -> Round<'_, K, V, S>
+    fn begin_all<Q, E>(
+        &self,
+        asked: &mut [Asked<'_, Q, V, E>],
+        good: &impl Fn(&V) -> bool,
+    ) -> Round<'_, K, V, S>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
@@ -240,7 +245,7 @@ where
             if !matches!(one.state, State::Open) {
                 continue;
             }
-            match Lead::begin(self, one.hash, one.key, one.past) {
+            match Lead::begin(self, one.hash, one.key, one.past, good) {
                 Begun::Resident(value) => one.state = State::Known(Ok(value)),
                 Begun::Join(ticket) => {
                     one.past = Some(ticket.id());

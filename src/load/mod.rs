@@ -51,11 +51,6 @@ mod waits;
 #[cfg(not(cachette_loom))]
 mod warm;
 
-#[cfg(any(test, feature = "test-kit"))]
-#[cfg(not(cachette_loom))]
-pub(crate) use block::block_on;
-#[cfg(not(cachette_loom))]
-pub(crate) use lead::Ticket;
 #[cfg(all(feature = "tokio", not(cachette_loom)))]
 pub use tokio::{NoRuntime, Tokio};
 #[cfg(not(cachette_loom))]
@@ -69,4 +64,12 @@ pub use {
     spawn::{Spawn, Task},
     threads::Threads,
     warm::Warmed,
+};
+#[cfg(not(cachette_loom))]
+pub(crate) use {
+    block::block_on,
+    lead::Ticket,
+    loading::WeakLoading,
+    source::{Answers, Source, Why},
+    warm::side_by_side,
 };

@@ -9,6 +9,7 @@
 
 use super::lead::{Begun, Lead};
 use super::loading::LoadingCache;
+use super::source::Why;
 use crate::engine::ages::Ages;
 use crate::error::LoadError;
 use crate::observe::Tally;
@@ -125,7 +126,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        let begun = self.begin_refresh(hash, key);
+        let begun = self.begin_refresh(hash, key, Why::Due);
         if begun.is_none() {
             // The claim is given back. Who has no permit, or meets another load, comes again.
             self.postpone(hash, key, Duration::ZERO);
@@ -138,6 +139,7 @@ where
         &self,
         hash: u64,
         key: &Q,
+        why: Why,
     ) -> Option<impl Future<Output = ()> + Send + 'static + use<K, V, E, S, Q>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
@@ -147,12 +149,12 @@ where
             return None;
         }
         let mut refresh = Refresh { cache, hash, key: owned, ended: Some(Err(LoadError::Lost)) };
-        let Begun::Lead(lead) = Lead::begin_anew(self.clone(), hash, key) else {
+        let Begun::Lead(lead) = Lead::begin(self.clone(), hash, key, None, |_| false) else {
             refresh.ended = None;
             return None;
         };
         Some(async move {
-            match refresh.cache.run_lead(lead).await {
+            match refresh.cache.run_lead(lead, why).await {
                 // The value's destructor may panic: it has landed before.
                 Ok(_value) => refresh.end(Ok(())),
                 Err(error) => refresh.end(Err(error)),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 /// A load under way.
-pub(super) type Loading<V, E> = Pin<Box<dyn Future<Output = Result<V, E>> + Send>>;
+pub(crate) type Loading<V, E> = Pin<Box<dyn Future<Output = Result<V, E>> + Send>>;
 
 /// A value that is to be loaded anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,12 @@ pub struct Old<V> {
     pub value: V,
     /// How long ago that was written, if the cache notes that: it does where it was told of [`Freshness`](crate::Freshness).
     pub age: Option<Duration>,
+}
+
+impl<V> Old<V> {
+    pub(crate) fn map<W>(self, map: impl FnOnce(V) -> W) -> Old<W> {
+        Old { value: map(self.value), age: self.age }
+    }
 }
 
 /// What a conditional loader answers.
@@ -28,21 +34,34 @@ pub enum Reload<V> {
 }
 
 /// What a bulk loader answers, key by key.
-pub(super) type Answers<K, V, E> = Vec<(K, Result<V, E>)>;
-type LoadMany<K, V, E> =
+pub(crate) type Answers<K, V, E> = Vec<(K, Result<V, E>)>;
+pub(crate) type LoadMany<K, V, E> =
     dyn Fn(Vec<K>) -> Pin<Box<dyn Future<Output = Answers<K, V, E>> + Send>> + Send + Sync;
-type Load<K, V, E> = dyn Fn(K) -> Loading<V, E> + Send + Sync;
-type LoadAnew<K, V, E> = dyn Fn(K, Old<V>) -> Loading<V, E> + Send + Sync;
+type Load<K, V, E> = dyn Fn(K, Why) -> Loading<V, E> + Send + Sync;
+type LoadAnew<K, V, E> = dyn Fn(K, Old<V>, Why) -> Loading<V, E> + Send + Sync;
+
+/// Why a value is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// A caller found none.
+    Missed,
+    /// There is one, which is due to be loaded anew.
+    Due,
+    /// The program asked for it to be loaded anew.
+    ByHand,
+}
 
 /// Where values come from.
-pub(super) struct Source<K, V, E> {
+pub(crate) struct Source<K, V, E> {
     load: Box<Load<K, V, E>>,
     /// Used instead where there is an old value.
     reload: Option<Box<LoadAnew<K, V, E>>>,
     /// Used instead for many keys.
-    pub(super) many: Option<Box<LoadMany<K, V, E>>>,
+    pub(crate) many: Option<Box<LoadMany<K, V, E>>>,
     /// It blocks the thread that it runs on.
-    pub(super) blocks: bool,
+    pub(crate) blocks: bool,
+    /// It may run on the thread of a caller that blocks.
+    pub(crate) here: bool,
 }
 
 impl<K, V, E> Source<K, V, E>
@@ -56,11 +75,11 @@ where
         R: Outcome<V, Error = E>,
     {
         let load = Arc::new(load);
-        let load = move |key: K| -> Loading<V, E> {
+        let load = move |key: K, _: Why| -> Loading<V, E> {
             let load = Arc::clone(&load);
             Box::pin(async move { load(&key).into_result() })
         };
-        Self { load: Box::new(load), reload: None, many: None, blocks: true }
+        Self { load: Box::new(load), reload: None, many: None, blocks: true, here: true }
     }
 
     pub(super) fn suspending<F>(load: impl Fn(K) -> F + Send + Sync + 'static) -> Self
@@ -68,11 +87,34 @@ where
         F: Future + Send + 'static,
         F::Output: Outcome<V, Error = E>,
     {
-        let load = move |key: K| -> Loading<V, E> {
+        let load = move |key: K, _: Why| -> Loading<V, E> {
             let loading = load(key);
             Box::pin(async move { loading.await.into_result() })
         };
-        Self { load: Box::new(load), reload: None, many: None, blocks: false }
+        Self { load: Box::new(load), reload: None, many: None, blocks: false, here: false }
+    }
+
+    /// A source around another, which makes use of old values if that one does.
+    pub(crate) fn around<W>(
+        inner: &Source<K, W, E>,
+        blocks: bool,
+        load: impl Fn(K, Option<Old<V>>, Why) -> Loading<V, E> + Send + Sync + 'static,
+        many: Box<LoadMany<K, V, E>>,
+    ) -> Self
+    where
+        V: 'static,
+    {
+        let load = Arc::new(load);
+        let anew = Arc::clone(&load);
+        let reload: Box<LoadAnew<K, V, E>> =
+            Box::new(move |key, old, why| anew(key, Some(old), why));
+        Self {
+            load: Box::new(move |key, why| load(key, None, why)),
+            reload: inner.reload.is_some().then_some(reload),
+            many: Some(many),
+            blocks,
+            here: inner.here,
+        }
     }
 
     pub(super) fn reload_blocking<R>(
@@ -82,7 +124,7 @@ where
         R: Outcome<Reload<V>, Error = E>,
     {
         let reload = Arc::new(reload);
-        self.reload = Some(Box::new(move |key: K, old: Old<V>| {
+        self.reload = Some(Box::new(move |key: K, old: Old<V>, _| {
             let reload = Arc::clone(&reload);
             Box::pin(async move {
                 let answer = reload(&key, &old).into_result()?;
@@ -98,7 +140,7 @@ where
         F: Future + Send + 'static,
         F::Output: Outcome<Reload<V>, Error = E>,
     {
-        self.reload = Some(Box::new(move |key: K, old: Old<V>| {
+        self.reload = Some(Box::new(move |key: K, old: Old<V>, _| {
             let value = old.value.clone();
             let loading = reload(key, old);
             Box::pin(async move { Ok(loading.await.into_result()?.or(value)) })
@@ -131,14 +173,14 @@ where
     }
 
     /// True if it makes use of old values.
-    pub(super) fn wants_old(&self) -> bool {
+    pub(crate) fn wants_old(&self) -> bool {
         self.reload.is_some()
     }
 
-    pub(super) fn load(&self, key: K, old: Option<Old<V>>) -> Loading<V, E> {
+    pub(crate) fn load(&self, key: K, old: Option<Old<V>>, why: Why) -> Loading<V, E> {
         match (&self.reload, old) {
-            (Some(reload), Some(old)) => reload(key, old),
-            _ => (self.load)(key),
+            (Some(reload), Some(old)) => reload(key, old, why),
+            _ => (self.load)(key, why),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Runs a future for each item, at most `most` of them at once, and at least one. What they give is in the order of the items.
-pub(super) async fn side_by_side<I, F>(
+pub(crate) async fn side_by_side<I, F>(
     items: impl IntoIterator<Item = I>,
     most: usize,
     begin: impl FnMut(I) -> F,
@@ -187,7 +187,9 @@ where
         };
         let keys: Vec<&Q> = keys.into_iter().collect();
         let read = |hash, key| self.served(hash, key);
-        let mut answers = self.load_all(keys.iter().copied(), read, &mut |keys| many(keys)).await;
+        let good = |value: &V| self.is_good(value);
+        let mut answers =
+            self.load_all(keys.iter().copied(), read, good, &mut |keys| many(keys)).await;
         for (answer, key) in answers.iter_mut().zip(keys) {
             if let Err(LoadError::Failed(_)) = answer {
                 if let Some(stale) = self.instead(self.hash(key), key) {

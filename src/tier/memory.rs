@@ -6,7 +6,7 @@ use super::remote::{
 };
 use crate::sync::{Arc, Mutex};
 use crate::time::{Clock, SystemClock, nanos};
-use glob::Glob;
+pub(super) use glob::Glob;
 use line::Line;
 use node::Node;
 use std::convert::Infallible;

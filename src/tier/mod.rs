@@ -1,20 +1,37 @@
 //! Two levels: this cache before a remote one that many processes share.
 
+mod arrivals;
+mod asker;
+mod breaker;
+mod build;
 mod codec;
 mod compress;
-#[cfg_attr(
-    not(any(test, feature = "test-kit")),
-    expect(dead_code, reason = "the tiered cache will put its values into envelopes")
-)]
+mod core;
+mod draws;
+mod echoes;
 mod envelope;
+mod events;
+mod fill;
+mod gate;
+mod generations;
+mod held;
 #[cfg(any(test, feature = "test-kit"))]
 mod hostile;
-#[cfg(any(test, feature = "test-kit"))]
-#[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
-pub mod laws;
+mod inbox;
+mod keeper;
+mod many;
 mod memory;
+mod names;
+mod offload;
+mod read;
 mod remote;
+mod stats;
+mod tiered;
+mod undelivered;
+mod write;
 
+pub use breaker::Breaker;
+pub use build::TieredBuilder;
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use codec::Json;
@@ -27,14 +44,20 @@ pub use codec::Postcard;
 pub use codec::{Codec, CodecError, Raw};
 pub use compress::Compression;
 pub use envelope::HEAD;
+pub use events::Event;
 #[cfg(any(test, feature = "test-kit"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
 pub use hostile::hostile;
+pub use keeper::OnLinkLoss;
 pub use memory::MemoryRemote;
 #[cfg(any(test, feature = "test-kit"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
 pub use memory::{Count, Data, Faults, News, Op, Path, Side};
+pub use names::RemoteKey;
 pub use remote::{
     Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Reply, Tell,
     Token, Turn, Write,
 };
+pub use stats::TierStats;
+pub use tiered::TieredCache;
+pub use write::Delivery;

@@ -55,6 +55,15 @@ pub struct Place {
     pub lease: Vec<u8>,
 }
 
+impl Place {
+    /// The place of a value: its lease has the same name, with `lease` before it.
+    #[must_use]
+    pub fn of(value: Vec<u8>) -> Self {
+        let lease = [b"lease", value.as_slice()].concat();
+        Self { value, lease }
+    }
+}
+
 /// Who holds a lease or a lock: drawn at random by the holder, and never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(pub [u8; 16]);

@@ -1,0 +1,207 @@
+//! Tags and namespaces that are deleted at once: every value names the generation that its tags had, and is good as long as they
+//! have it still.
+//!
+//! **Problem.** Nobody knows all the values of a tag, and clocks differ between machines. So each tag has a number in the remote, drawn at
+//! random; to delete its values is to draw another. What was loaded before the tag was deleted must not be taken for a value
+//! after it, though it is only after the load that its tags are known.
+//!
+//! ```text
+//!   read a value:   its (tag, number) pairs are those in force now?     else it is none
+//!   load a value:   its tags' numbers were known when the load began,
+//!                   and have not changed since?                         else it is not kept
+//!   a hit in L1:    the cell still has the number?                      else it is none
+//! ```
+//!
+//! **Invariants**
+//!
+//! 1. A cell's number was in force at `since`, and no change has been heard of after; 0 is not known.
+//! 2. What was asked for before a change is never noted after it.
+
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use std::collections::HashMap;
+
+/// More tags than these are not known at once: the others are forgotten.
+const MOST: usize = 65_536;
+
+/// What is known of a tag. All entries in L1 that have it look at the same one.
+#[derive(Debug, Default)]
+pub(super) struct Cell {
+    /// Its number; 0 if that is not known.
+    number: AtomicU64,
+    state: Mutex<CellState>,
+}
+
+#[derive(Debug, Default)]
+struct CellState {
+    /// When the number was asked for.
+    since: u64,
+    /// Counts what it has been told of.
+    changes: u64,
+}
+
+/// A question under way: which cell, and what that had been told of when it was asked.
+pub(super) struct Question {
+    pub(super) cell: Arc<Cell>,
+    changes: u64,
+    asked: u64,
+}
+
+impl Cell {
+    #[inline]
+    pub(super) fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// The number, if it was in force from that time on to now.
+    pub(super) fn number_since(&self, time: u64) -> Option<u64> {
+        let state = self.state.lock();
+        Some(self.number()).filter(|&number| number != 0 && state.since <= time)
+    }
+
+    pub(super) fn ask(self: &Arc<Self>, now: u64) -> Question {
+        let changes = self.state.lock().changes;
+        Question { cell: Arc::clone(self), changes, asked: now }
+    }
+
+    fn change(&self, number: u64, now: u64) {
+        let mut state = self.state.lock();
+        state.changes += 1;
+        state.since = now;
+        self.number.store(number, Ordering::Release);
+    }
+}
+
+impl Question {
+    /// The number that was in force at some time since it was asked for.
+    pub(super) fn answer(&self, number: u64) {
+        let mut state = self.cell.state.lock();
+        if state.changes != self.changes {
+            return;
+        }
+        // An older answer to the same says the same; the earlier it is known from, the better.
+        if self.cell.number() != number {
+            state.since = self.asked;
+        }
+        self.cell.number.store(number, Ordering::Release);
+    }
+}
+
+impl Question {
+    /// There was no number, and this one was put there: no value of the tag can have been deleted.
+    pub(super) fn answer_new(&self, number: u64) {
+        self.answer(number);
+        let mut state = self.cell.state.lock();
+        if state.changes == self.changes {
+            state.since = 0;
+        }
+    }
+}
+
+/// A value's tag with the number that it had.
+#[derive(Clone, Debug)]
+pub(super) struct Stamp {
+    pub(super) tag: Arc<str>,
+    pub(super) cell: Arc<Cell>,
+    pub(super) number: u64,
+}
+
+impl Stamp {
+    /// True if that is its number still.
+    #[inline]
+    pub(super) fn is_good(&self) -> bool {
+        self.cell.number() == self.number
+    }
+}
+
+/// The tags that are known.
+#[derive(Default)]
+pub(super) struct Generations {
+    /// The namespace, whose values are all.
+    pub(super) all: Arc<Cell>,
+    cells: Mutex<HashMap<Arc<str>, Arc<Cell>, ahash::RandomState>>,
+}
+
+impl Generations {
+    pub(super) fn cell(&self, tag: &str) -> (Arc<str>, Arc<Cell>) {
+        let mut cells = self.cells.lock();
+        if let Some((tag, cell)) = cells.get_key_value(tag) {
+            return (Arc::clone(tag), Arc::clone(cell));
+        }
+        if cells.len() >= MOST {
+            // Entries look at cells that nobody tells any more: they are none.
+            for (_, cell) in cells.drain() {
+                cell.change(0, 0);
+            }
+        }
+        let (tag, cell): (Arc<str>, Arc<Cell>) = (tag.into(), Arc::default());
+        cells.insert(Arc::clone(&tag), Arc::clone(&cell));
+        (tag, cell)
+    }
+
+    /// A tag has another number: this one, or one that is not known.
+    pub(super) fn change(&self, tag: &str, number: u64, now: u64) {
+        let cell = self.cells.lock().get(tag).cloned();
+        if let Some(cell) = cell {
+            cell.change(number, now);
+        }
+    }
+
+    pub(super) fn change_all(&self, number: u64, now: u64) {
+        self.all.change(number, now);
+    }
+
+    /// Nothing is known any more.
+    pub(super) fn forget(&self) {
+        self.all.change(0, 0);
+        for cell in self.cells.lock().values() {
+            cell.change(0, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_known_from_when_it_was_asked_for() {
+        let generations = Generations::default();
+        let (_, cell) = generations.cell("red");
+        assert_eq!(cell.number(), 0);
+        cell.ask(10).answer(7);
+        assert_eq!((cell.number_since(9), cell.number_since(10)), (None, Some(7)));
+        cell.ask(20).answer(7);
+        assert_eq!(cell.number_since(10), Some(7), "it was in force all the time");
+        cell.ask(30).answer(8);
+        assert_eq!((cell.number_since(29), cell.number_since(30)), (None, Some(8)));
+    }
+
+    #[test]
+    fn t23_an_answer_from_before_a_change_is_not_noted() {
+        let generations = Generations::default();
+        let (tag, cell) = generations.cell("red");
+        let question = cell.ask(10);
+        generations.change("red", 0, 11);
+        question.answer(7);
+        assert_eq!(cell.number(), 0);
+        cell.ask(12).answer(8);
+        let stamp = Stamp { tag, cell: Arc::clone(&cell), number: 8 };
+        assert!(stamp.is_good());
+        generations.forget();
+        assert!(!stamp.is_good());
+    }
+
+    #[test]
+    fn one_tag_has_one_cell() {
+        let generations = Generations::default();
+        let (_, cell) = generations.cell("red");
+        assert!(Arc::ptr_eq(&cell, &generations.cell("red").1));
+        assert!(!Arc::ptr_eq(&cell, &generations.cell("blue").1));
+        generations.change("red", 9, 5);
+        assert_eq!(generations.cell("red").1.number_since(5), Some(9));
+        for n in 0..MOST {
+            generations.cell(&n.to_string());
+        }
+        assert_eq!(cell.number(), 0, "forgotten, and its entries with it");
+    }
+}
