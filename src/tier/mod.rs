@@ -19,6 +19,9 @@ mod held;
 mod hostile;
 mod inbox;
 mod keeper;
+#[cfg(any(test, feature = "test-kit"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
+pub mod laws;
 mod many;
 mod memory;
 mod names;
