@@ -396,10 +396,6 @@ impl<K, V, S> Builder<K, V, S> {
         Ok(self.assemble(capacity))
     }
 
-    pub(crate) fn freshness_chosen(&self) -> Option<Freshness> {
-        self.freshness
-    }
-
     /// Checks every choice, and says what capacity was given.
     pub(crate) fn check(&self) -> Result<u64, BuildError> {
         let capacity = self.capacity.ok_or(BuildError::NoCapacity)?;

@@ -3,6 +3,7 @@
 use super::Builder;
 use crate::cache::{Listener, Weigher};
 use crate::expiry::{Expiry, FreshnessBy};
+use crate::freshness::Freshness;
 use crate::sync::Arc;
 use crate::time::{Clock, SystemClock};
 use std::time::Duration;
@@ -31,7 +32,11 @@ impl<K, V, W: Carries<V>> Expiry<K, W> for Within<K, V> {
     }
 }
 
-impl<K: 'static, V: 'static, S> Builder<K, V, S> {
+impl<K, V, S> Builder<K, V, S> {
+    pub(crate) fn freshness_chosen(&self) -> Option<Freshness> {
+        self.freshness
+    }
+
     /// The clock that the cache will have.
     pub(crate) fn clock_of(&mut self) -> Arc<dyn Clock> {
         Arc::clone(self.clock.get_or_insert_with(|| Arc::new(SystemClock::new())))
@@ -42,7 +47,9 @@ impl<K: 'static, V: 'static, S> Builder<K, V, S> {
         let fresh = self.freshness.map(|freshness| freshness.ttl);
         (fresh.or(self.time_to_live), self.freshness.and_then(|freshness| freshness.ahead))
     }
+}
 
+impl<K: 'static, V: 'static, S> Builder<K, V, S> {
     /// The program's rules go on to see what the program gave.
     pub(crate) fn over<W: Carries<V>>(self) -> Builder<K, W, S> {
         let weigher = self.weigher.map(|weigh| -> Box<Weigher<K, W>> {

@@ -78,8 +78,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Events {
     hear: Option<Box<Hear>>,
     /// When a kind was told last, and how many have been left out since.
-    told: Mutex<HashMap<Discriminant<Event>, (Option<Duration>, u64), ahash::RandomState>>,
+    told: Mutex<HashMap<Discriminant<Event>, Told, ahash::RandomState>>,
 }
+
+type Told = (Option<Duration>, u64);
 
 impl Events {
     pub(super) fn new(hear: Option<Box<Hear>>) -> Self {

@@ -92,7 +92,7 @@ where
     E: Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    fn is_gone(&self) -> bool {
+    fn is_gone_for_good(&self) -> bool {
         self.tier.gone.load(Ordering::Acquire)
     }
 
@@ -102,7 +102,7 @@ where
         if self.listen.modes.iter().all(|&mode| mode == Mode::TtlOnly) {
             return self.up(Mode::TtlOnly);
         }
-        while !self.is_gone() {
+        while !self.is_gone_for_good() {
             let cause = match self.tier.asker.remote.listen(&self.listen, self.clone()).await {
                 Ok(never) => match never {},
                 Err(cause) => cause,
@@ -141,7 +141,7 @@ where
 
     /// Does what is to be done, at every beat.
     pub(super) async fn keep(self: Arc<Self>) {
-        while !self.is_gone() {
+        while !self.is_gone_for_good() {
             self.turn().await;
             self.tier.bell.wait(self.tier.spawn().sleep(self.listen.beat)).await;
         }
@@ -297,6 +297,6 @@ where
     }
 
     fn is_gone(&self) -> bool {
-        Keeper::is_gone(self)
+        self.is_gone_for_good()
     }
 }

@@ -48,7 +48,6 @@ where
     }
 
     /// What the remote has; what is to be loaded now; and what others load, or what is to be looked at more closely.
-    #[expect(clippy::type_complexity, reason = "three lists that are taken apart at once")]
     async fn look_many(
         self: &Arc<Self>,
         keys: Vec<K>,
