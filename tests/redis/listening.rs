@@ -215,15 +215,6 @@ fn the_next_way_is_taken_where_one_is_forbidden() {
         listen.modes.push(Mode::TtlOnly);
         assert_eq!(Heard::new(&remote, listen).next(), Event::Up(Mode::TtlOnly));
     }
-    for (_, remote) in user("old", "-hello") {
-        let ended = Heard::new(&remote, all(BEAT)).next();
-        assert!(matches!(ended, Event::Ended(RemoteError::Refused(_))), "{ended:?}");
-        let listen = Listen { modes: vec![Mode::Tracking, Mode::TtlOnly], ..all(BEAT) };
-        let heard = Heard::new(&remote, listen);
-        assert_eq!(heard.next(), Event::Up(Mode::TtlOnly));
-        assert!(matches!(heard.any(), Event::Alive(_)));
-        assert!(matches!(heard.any(), Event::Alive(_)));
-    }
 }
 
 #[test]

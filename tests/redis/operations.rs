@@ -25,7 +25,7 @@ fn a_value_is_read_as_it_was_written_with_what_is_left_of_its_time() {
             panic!("{found:?}")
         };
         assert_eq!(*found, bytes);
-        assert!((Duration::from_secs(1)..=brief.ttl).contains(&left), "{left:?}");
+        assert!((Duration::from_secs(1)..=brief.ttl).contains(left), "{left:?}");
     });
 }
 

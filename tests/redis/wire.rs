@@ -1,7 +1,7 @@
 //! The order of what comes on a line, against a server that says just what the test wants.
 
 use super::*;
-use cachette::tier::{Listen, Mode};
+use cachette::tier::{Listen, Mode, RemoteError};
 use listening::{Event, Heard, all};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -49,25 +49,40 @@ impl Played {
     }
 }
 
-/// A line by tracking that is up, and the server's side of it.
-fn line(
-    remote: fn(&RedisOptions) -> Arc<dyn Remote>,
-    beat: Duration,
-    version: &str,
-) -> (Heard, Played) {
+type Kind = fn(&RedisOptions) -> Arc<dyn Remote>;
+
+fn kinds() -> [Kind; 2] {
+    [|options| remotes(options).remove(0).1, |options| remotes(options).remove(KINDS - 1).1]
+}
+
+const KINDS: usize = if cfg!(feature = "redis-tokio") { 2 } else { 1 };
+
+/// A line to a server that is played, which has not answered yet.
+fn dialled(kind: Kind, listen: Listen) -> (Heard, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
-    let heard = Heard::new(&remote(&options(&url)), Listen { patience: PATIENCE, ..all(beat) });
-    let (stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut played = Played { stream, unread: Vec::new() };
+    (Heard::new(&kind(&options(&url)), listen), listener)
+}
+
+impl Played {
+    fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, unread: Vec::new() }
+    }
+}
+
+/// A line that is up, and the server's side of it.
+fn line(kind: Kind, beat: Duration, version: &str) -> (Heard, Played) {
+    let (heard, listener) = dialled(kind, all(beat));
+    let mut played = Played::accept(&listener);
     let hello = format!("%1\r\n$7\r\nversion\r\n${}\r\n{version}\r\n", version.len());
     loop {
         let words = played.command();
-        match (&words[0][..], words.get(1).map(String::as_str)) {
+        match (&words[0][..], &words[1..]) {
             ("HELLO", _) => played.say(&hello),
-            ("CLIENT", Some("TRACKING")) => {
-                assert_eq!(words[2..], ["ON", "BCAST", "PREFIX", "{p:"]);
+            ("CLIENT", [what, how @ ..]) if what == "TRACKING" => {
+                assert_eq!(how, ["ON", "BCAST", "PREFIX", "{p:"]);
                 played.say("+OK\r\n");
                 return (heard, played);
             }
@@ -80,12 +95,18 @@ fn line(
     }
 }
 
-fn kinds() -> Vec<fn(&RedisOptions) -> Arc<dyn Remote>> {
-    let (first, last) = (
-        |options: &RedisOptions| remotes(options).remove(0).1,
-        |options: &RedisOptions| remotes(options).pop().unwrap().1,
-    );
-    vec![first, last]
+/// Answers like a server that knows no third version, until its client has gone.
+fn old_server(listener: &TcpListener) -> Played {
+    let mut played = Played::accept(listener);
+    if played.command()[0] == "HELLO" {
+        // The client goes when it has read this, and what it has sent meanwhile is not read.
+        played.say("-ERR unknown command `HELLO`\r\n-ERR no\r\n-ERR no\r\n");
+        return old_server(listener);
+    }
+    played.say("-ERR no\r\n");
+    assert_eq!(played.command()[..2], ["CLIENT", "SETINFO"]);
+    played.say("-ERR no\r\n");
+    played
 }
 
 fn invalidate(name: &str) -> String {
@@ -119,7 +140,6 @@ fn a_beat_that_comes_in_the_middle_of_a_word_loses_nothing() {
     for kind in kinds() {
         let (heard, mut server) = line(kind, Duration::from_millis(20), "7.0.0");
         assert_eq!(heard.any(), Event::Up(Mode::Tracking));
-        let mut beats = 0;
         for round in 0..4 {
             let name = format!("name{round}");
             let told = invalidate(&name);
@@ -127,15 +147,12 @@ fn a_beat_that_comes_in_the_middle_of_a_word_loses_nothing() {
             // Every command is a PING, and every one is answered; the first half is sent between beats.
             assert_eq!(server.command(), ["PING"]);
             server.say("+PONG\r\n");
-            beats += 1;
             server.say(half);
             assert_eq!(server.command(), ["PING"]);
             server.say(rest);
             server.say("+PONG\r\n");
-            beats += 1;
             while heard.any() != changed(&name) {}
         }
-        assert!(beats == 8);
     }
 }
 
@@ -148,5 +165,26 @@ fn a_server_whose_pushes_may_stand_in_answers_is_not_tracked() {
             let (heard, _server) = line(kind, LONG, version);
             assert_eq!(heard.any(), Event::Up(mode));
         }
+    }
+}
+
+#[test]
+fn a_server_of_the_second_version_tells_nothing() {
+    for kind in kinds() {
+        let (heard, listener) = dialled(kind, all(LONG));
+        let _server = old_server(&listener);
+        let ended = heard.any();
+        let Event::Ended(RemoteError::Refused(why)) = ended else { panic!("{ended:?}") };
+        assert!(why.contains("third version"), "{why}");
+        let modes = vec![Mode::Tracking, Mode::Messages, Mode::TtlOnly];
+        let (heard, listener) = dialled(kind, Listen { modes, ..all(Duration::from_millis(20)) });
+        let mut server = old_server(&listener);
+        assert_eq!(heard.any(), Event::Up(Mode::TtlOnly));
+        for _ in 0..3 {
+            assert_eq!(server.command(), ["PING"]);
+            server.say("+PONG\r\n");
+        }
+        assert!(matches!(heard.any(), Event::Alive(_)));
+        assert!(matches!(heard.any(), Event::Alive(_)));
     }
 }

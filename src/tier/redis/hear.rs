@@ -63,8 +63,8 @@ fn version(hello: &Value) -> Option<u32> {
 pub(super) struct Refusals(Vec<String>);
 
 impl Refusals {
-    pub(super) fn add(&mut self, mode: impl ToString, why: &str) {
-        self.0.push(format!("{}: {why}", mode.to_string()));
+    pub(super) fn add(&mut self, mode: &dyn std::fmt::Display, why: &str) {
+        self.0.push(format!("{mode}: {why}"));
     }
 
     pub(super) fn into_error(self) -> RemoteError {
@@ -129,4 +129,72 @@ fn bytes(value: &Value) -> Option<&[u8]> {
 /// How a line ends that nobody is interested in any more.
 pub(super) fn given_up() -> RemoteError {
     RemoteError::Unreachable("nobody listens any more".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Task;
+    use crate::sync::Mutex;
+    use std::time::Duration;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_version_is_read_from_the_hello() {
+        let hello =
+            |of: Value| Value::Map(vec![(text("proto"), Value::Int(3)), (text("version"), of)]);
+        assert_eq!(version(&hello(text("7.2.4"))), Some(7));
+        assert_eq!(version(&hello(Value::SimpleString("10".to_owned()))), Some(10));
+        assert_eq!(version(&hello(text("newest"))), None);
+        assert_eq!(version(&hello(Value::Int(7))), None);
+        assert_eq!(version(&Value::Map(Vec::new())), None);
+        assert_eq!(version(&Value::Okay), None);
+    }
+
+    /// Notes what it is told, each in a word.
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Ear for Notes {
+        fn up(&self, _: Mode) {}
+        fn changed(&self, names: &[&[u8]]) {
+            self.0.lock().extend(names.iter().map(|name| String::from_utf8_lossy(name).into()));
+        }
+        fn all_changed(&self) {
+            self.0.lock().push("all".to_owned());
+        }
+        fn message(&self, message: &[u8]) {
+            self.0.lock().push(format!("message {}", String::from_utf8_lossy(message)));
+        }
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn alive(&self, _: Duration) {}
+        fn sleep(&self, _: Duration) -> Task {
+            Box::pin(std::future::pending())
+        }
+        fn is_gone(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_may_be_any_name() {
+        let told = |kind: PushKind, data: &[Value]| {
+            let notes = Notes(Mutex::new(Vec::new()));
+            tell(&notes, &kind, data);
+            notes.0.into_inner()
+        };
+        let names = Value::Array(vec![text("a"), text("b")]);
+        assert_eq!(told(PushKind::Invalidate, &[names]), ["a", "b"]);
+        assert_eq!(told(PushKind::Invalidate, &[Value::Nil]), ["all"]);
+        assert_eq!(told(PushKind::Invalidate, &[]), ["all"]);
+        let strange = Value::Array(vec![text("a"), Value::Int(1)]);
+        assert_eq!(told(PushKind::Invalidate, &[strange]), ["all"]);
+        assert_eq!(told(PushKind::Message, &[text("channel"), text("text")]), ["message text"]);
+        assert_eq!(told(PushKind::Message, &[text("channel"), Value::Int(1)]), ["all"]);
+        assert!(told(PushKind::Subscribe, &[text("channel"), Value::Int(1)]).is_empty());
+    }
 }

@@ -30,7 +30,7 @@ impl RedisRemote {
                     ear.up(mode);
                     return line.run();
                 }
-                Err(why) => refusals.add(mode, &why),
+                Err(why) => refusals.add(&mode, &why),
             }
         }
         Err(refusals.into_error())
@@ -42,7 +42,7 @@ impl RedisRemote {
         let connected = connected.map_err(|error| self.options.not_connected(&error));
         let mut connection = match connected {
             Err(RemoteError::Refused(why)) => {
-                refusals.add("the third version of the protocol", &why);
+                refusals.add(&"the third version of the protocol", &why);
                 let connection = self.connect(&self.client);
                 return Ok((connection.map_err(|error| self.options.not_connected(&error))?, None));
             }

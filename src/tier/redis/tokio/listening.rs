@@ -52,7 +52,7 @@ impl Shared {
                     ear.up(mode);
                     return line.run().await;
                 }
-                Err(why) => refusals.add(mode, &why),
+                Err(why) => refusals.add(&mode, &why),
             }
         }
         Err(refusals.into_error())
@@ -67,7 +67,7 @@ impl Shared {
         let config = super::config().set_push_sender(sender.clone());
         let mut connection = match self.connect(&self.options.third_client(), config).await {
             Err(RemoteError::Refused(why)) => {
-                refusals.add("the third version of the protocol", &why);
+                refusals.add(&"the third version of the protocol", &why);
                 return Ok((self.connect(&self.client, super::config()).await?, None));
             }
             connected => connected?,
