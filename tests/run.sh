@@ -135,6 +135,15 @@ get_browser() {
     browser >/dev/null
 }
 
+# The tests of Redis start servers of their own.
+get_redis() {
+    have redis-server && return
+    have apt-get && [ "$(id -u)" -eq 0 ] || return 1
+    echo "redis-server is missing: installing it"
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends redis-server; } >"$LOGS/redis.log" 2>&1
+    have redis-server
+}
+
 # --- Steps
 
 # Runs tests chosen by a name, and fails if no test has it.
@@ -158,6 +167,7 @@ lints() {
     cargo clippy --locked --all-targets --all-features -- -D warnings
     # A feature adds: what is there without it must be clean without it.
     cargo clippy --locked --lib --examples -- -D warnings
+    cargo clippy --locked --lib --test redis --features redis -- -D warnings
 }
 
 lints_outside() {
@@ -370,6 +380,8 @@ else
     missing "lints" "clippy is not installed"
 fi
 step "docs" docs
+# The tests that start one are among the others, and fail without it too, unless ALLOW_SKIP=1 is set.
+get_redis || missing "tests against Redis" "redis-server is not installed"
 step "tests" tests
 step "doc tests" doc_tests
 step "benchmarks, each once" bench_smoke

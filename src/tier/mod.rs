@@ -27,6 +27,8 @@ mod memory;
 mod names;
 mod offload;
 mod read;
+#[cfg(feature = "redis")]
+mod redis;
 mod remote;
 mod stats;
 mod tiered;
@@ -57,6 +59,12 @@ pub use memory::MemoryRemote;
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
 pub use memory::{Count, Data, Faults, News, Op, Path, Side};
 pub use names::RemoteKey;
+#[cfg(feature = "redis-tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
+pub use redis::RedisTokio;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use redis::{RedisOptions, RedisRemote, RedisUrlError};
 pub use remote::{
     Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Reply, Tell,
     Token, Turn, Write,

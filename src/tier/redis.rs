@@ -1,0 +1,28 @@
+//! Redis and Valkey as a remote.
+//!
+//! ```text
+//!   Remote ── ops: calls of scripts, and how their answers are read
+//!              │
+//!             Line ─┬─ blocking: a pool of connections      ─┐
+//!                   └─ tokio: one connection that all share ─┴─ listening: a connection of its own
+//! ```
+//!
+//! The crate `redis` carries bytes to and fro; none of its types are seen from outside.
+
+mod blocking;
+mod failure;
+mod hear;
+mod ops;
+mod options;
+mod pool;
+mod scripts;
+#[cfg(feature = "redis-tokio")]
+mod tokio;
+
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use blocking::RedisRemote;
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use options::{RedisOptions, RedisUrlError};
+#[cfg(feature = "redis-tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
+pub use tokio::RedisTokio;

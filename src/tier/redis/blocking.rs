@@ -1,0 +1,120 @@
+//! A Redis that is asked by threads, which wait for the answer.
+
+mod listening;
+
+use super::ops::{self, Line};
+use super::options::RedisOptions;
+use super::pool::Pool;
+use crate::sync::Arc;
+use crate::tier::{
+    Delete, Ear, Found, HEAD, Listen, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn,
+    Write,
+};
+use ::redis::{Client, Connection, Pipeline, RedisResult, Value};
+use std::convert::Infallible;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A Redis, or a Valkey, that is asked by threads. Each waits for its answer, so a cache calls it where blocking does no harm.
+///
+/// Version 6 at least; 7 for [`Mode::Tracking`](crate::tier::Mode::Tracking). Every operation is one round trip, by a connection that no other thread has
+/// meanwhile; the first after the server has started is two. A connection that fails is not used again, and nothing is tried twice:
+/// what failed may have been done.
+///
+/// Its user needs the commands `EVAL`, `EVALSHA`, `GET`, `SET`, `GETRANGE`, `PTTL`, `PEXPIRE`, `DEL`, `UNLINK`, `PUBLISH`, `SCAN` and
+/// `PING`; to listen, `HELLO` and `CLIENT TRACKING` or `SUBSCRIBE`. It must be a single server, or the primary of one.
+///
+/// ```no_run
+/// use cachette::tier::{RedisOptions, RedisRemote};
+///
+/// let remote = RedisRemote::new(RedisOptions::new("redis://localhost")?);
+/// # Ok::<(), cachette::tier::RedisUrlError>(())
+/// ```
+pub struct RedisRemote {
+    options: RedisOptions,
+    client: Client,
+    pool: Pool<Connection>,
+}
+
+impl RedisRemote {
+    /// Connects when something is asked, and not before.
+    #[must_use]
+    pub fn new(options: RedisOptions) -> Self {
+        let (client, pool) = (options.client(), Pool::new(options.connections));
+        Self { options, client, pool }
+    }
+
+    fn connect(&self, client: &Client) -> RedisResult<Connection> {
+        client.get_connection_with_timeout(self.options.connect_timeout)
+    }
+
+    fn exchange(&self, commands: &Pipeline) -> Result<Vec<Value>, RemoteError> {
+        let patience = self.options.answer_timeout;
+        let mut lent = self.pool.lend(patience).ok_or(RemoteError::TimedOut(patience))?;
+        let connection = lent
+            .connection(|| self.connect(&self.client))
+            .map_err(|error| self.options.not_connected(&error))?;
+        match send_and_receive(connection, commands, patience) {
+            Ok(answers) => {
+                lent.give_back();
+                Ok(answers)
+            }
+            Err(error) => {
+                // A server that is late is late for one; one that is gone is gone for all.
+                if !error.is_timeout() {
+                    lent.give_up();
+                }
+                Err(self.options.not_answered(&error))
+            }
+        }
+    }
+}
+
+/// All the answers, within this time: the transport by itself would wait so long for each.
+fn send_and_receive(
+    connection: &mut Connection,
+    commands: &Pipeline,
+    patience: Duration,
+) -> RedisResult<Vec<Value>> {
+    let start = Instant::now();
+    connection.set_write_timeout(Some(patience))?;
+    connection.send_packed_command(&commands.get_packed_pipeline())?;
+    let mut answers = Vec::with_capacity(commands.len());
+    while answers.len() < commands.len() {
+        connection.set_read_timeout(Some(left_of(patience, start)))?;
+        match connection.recv_response()? {
+            Value::Push { .. } => {}
+            answer => answers.push(answer),
+        }
+    }
+    Ok(answers)
+}
+
+/// What is left of a time, but not nothing: that would be no timeout.
+fn left_of(time: Duration, start: Instant) -> Duration {
+    time.saturating_sub(start.elapsed()).max(Duration::from_millis(1))
+}
+
+impl Line for RedisRemote {
+    async fn ask(&self, commands: Pipeline) -> Result<Vec<Value>, RemoteError> {
+        self.exchange(&commands)
+    }
+}
+
+impl fmt::Debug for RedisRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisRemote").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Remote for RedisRemote {
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    ops::operations!();
+
+    fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible> {
+        Box::pin(async move { Err(self.hear(listen, &*ear)) })
+    }
+}

@@ -1,0 +1,218 @@
+//! Where a Redis is, and how long it is waited for.
+
+use super::failure::failure;
+use crate::tier::RemoteError;
+use ::redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisError};
+use std::fmt;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Where a Redis or a Valkey is, how long it is waited for, and by how many connections it is asked.
+///
+/// | what | if it is not told |
+/// |---|---|
+/// | [`connect_timeout`](Self::connect_timeout) | 1 s |
+/// | [`answer_timeout`](Self::answer_timeout) | 500 ms |
+/// | [`connections`](Self::connections) | 16 |
+///
+/// Nothing is connected before something is asked, so a service starts while its Redis is down.
+///
+/// ```
+/// use cachette::tier::{RedisOptions, RedisRemote};
+/// use std::time::Duration;
+///
+/// let options = RedisOptions::new("redis://user:secret@cache.example:6379/2")?
+///     .connect_timeout(Duration::from_millis(300))
+///     .answer_timeout(Duration::from_millis(100));
+/// assert!(!format!("{options:?}").contains("secret"));
+/// let remote = RedisRemote::new(options);
+/// # Ok::<(), cachette::tier::RedisUrlError>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisOptions {
+    info: ConnectionInfo,
+    pub(super) connect_timeout: Duration,
+    pub(super) answer_timeout: Duration,
+    pub(super) connections: usize,
+}
+
+/// An address that names no Redis. It says what is wrong, but never repeats the address, which may have a password in it.
+///
+/// ```
+/// use cachette::tier::RedisOptions;
+///
+/// let error = RedisOptions::new("http://localhost").unwrap_err();
+/// assert!(error.to_string().contains("redis://"));
+/// ```
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the address of a Redis is wrong: {0}")]
+#[non_exhaustive]
+pub struct RedisUrlError(String);
+
+/// What an address may begin with.
+const SCHEMES: [&str; 7] =
+    ["redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"];
+
+impl RedisUrlError {
+    /// The transport says less of an address that it cannot take apart than can be seen from outside.
+    fn of(url: &str, error: &RedisError) -> Self {
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+        if !scheme.is_some_and(|scheme| SCHEMES.contains(&scheme)) {
+            return Self(format!("it must begin with one of {}://", SCHEMES.join("://, ")));
+        }
+        let encrypted = matches!(scheme, Some("rediss" | "valkeys"));
+        if encrypted && !cfg!(feature = "redis-rustls") {
+            return Self("an encrypted connection needs the feature `redis-rustls`".to_owned());
+        }
+        Self(format!("{error}; what is no letter or digit in a name or password is written as %HH"))
+    }
+}
+
+impl RedisOptions {
+    /// The Redis at `redis[s]://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]` or `unix:///PATH[?db=DATABASE]`; `valkey` is another word
+    /// for `redis`. What is no letter or digit in a name or password is written as `%HH`.
+    ///
+    /// `rediss` is encrypted. It needs the feature `redis-rustls`, and a provider of `rustls`'s cryptography: a program whose
+    /// dependencies bring none, or more than one, must call `CryptoProvider::install_default` before something is asked.
+    ///
+    /// # Errors
+    ///
+    /// If that is not what it looks like.
+    pub fn new(url: &str) -> Result<Self, RedisUrlError> {
+        let info = url.into_connection_info().map_err(|error| RedisUrlError::of(url, &error))?;
+        let settings =
+            info.redis_settings().clone().set_lib_name("cachette", env!("CARGO_PKG_VERSION"));
+        Ok(Self {
+            info: info.set_redis_settings(settings),
+            connect_timeout: Duration::from_secs(1),
+            answer_timeout: Duration::from_millis(500),
+            connections: 16,
+        })
+    }
+
+    /// How long it may take until a connection is there and the password is accepted; at least a millisecond. Looking up the name of
+    /// the host is not part of it where the system has no such limit.
+    #[must_use]
+    pub fn connect_timeout(self, time: Duration) -> Self {
+        Self { connect_timeout: time.max(SHORTEST), ..self }
+    }
+
+    /// How long an answer may take; at least a millisecond. It is also how long a connection is waited for if all are in use.
+    #[must_use]
+    pub fn answer_timeout(self, time: Duration) -> Self {
+        Self { answer_timeout: time.max(SHORTEST), ..self }
+    }
+
+    /// How many connections there are at most to ask by; at least one. They are made when they are needed. To listen takes one more.
+    /// A remote that does not block needs one, and takes no heed of this.
+    #[must_use]
+    pub fn connections(self, number: usize) -> Self {
+        Self { connections: number.max(1), ..self }
+    }
+
+    /// What it asks by.
+    pub(super) fn client(&self) -> Client {
+        client(self.info.clone())
+    }
+
+    /// What it listens by: only in the third version of the protocol is one told of something that was not asked for.
+    pub(super) fn third_client(&self) -> Client {
+        let third = self.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        client(self.info.clone().set_redis_settings(third))
+    }
+
+    pub(super) fn not_connected(&self, error: &RedisError) -> RemoteError {
+        failure(error, &self.address(), self.connect_timeout)
+    }
+
+    pub(super) fn not_answered(&self, error: &RedisError) -> RemoteError {
+        failure(error, &self.address(), self.answer_timeout)
+    }
+
+    /// Why a line is lost that was to answer within this time.
+    pub(super) fn lost(&self, error: &RedisError, patience: Duration) -> RemoteError {
+        failure(error, &self.address(), patience)
+    }
+
+    #[cfg(feature = "redis-tokio")]
+    pub(super) fn cut(&self) -> RemoteError {
+        RemoteError::Unreachable(format!("{}: the connection was cut", self.address()))
+    }
+
+    fn address(&self) -> String {
+        self.info.addr().to_string()
+    }
+}
+
+/// Zero is no timeout for a socket.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+fn client(info: ConnectionInfo) -> Client {
+    // It connects to nothing, and what it is given is taken apart already.
+    Client::open(info).unwrap_or_else(|error| unreachable!("an address was taken apart: {error}"))
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("address", &self.address())
+            .field("database", &self.info.redis_settings().db())
+            .field("connect_timeout", &self.connect_timeout)
+            .field("answer_timeout", &self.answer_timeout)
+            .field("connections", &self.connections)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(url: &str) -> String {
+        RedisOptions::new(url).expect_err("it is wrong").to_string()
+    }
+
+    #[test]
+    fn a_wrong_address_is_told_without_the_password() {
+        for url in [
+            "http://u:pa55word@localhost",
+            "u:pa55word@localhost",
+            "redis://u:pa55word@",
+            "redis://u:pa55/word@localhost",
+            "redis://u:pa55word@localhost:port",
+            "redis://u:pa55word@localhost/database",
+            "redis://u:pa55word@localhost?protocol=resp4",
+            "redis://u:pa55word@0.0.0.0",
+        ] {
+            let told = wrong(url);
+            assert!(!told.contains("pa55"), "{told}");
+        }
+        assert!(wrong("http://localhost").contains("redis://, rediss://"));
+        assert!(wrong("redis://localhost/database").contains("database"));
+    }
+
+    #[test]
+    #[cfg(not(feature = "redis-rustls"))]
+    fn encryption_needs_its_feature() {
+        assert!(wrong("rediss://localhost").contains("redis-rustls"));
+    }
+
+    #[test]
+    fn options_are_shown_without_the_password() {
+        let options = RedisOptions::new("valkey://u:pa55word@localhost:7000/3").unwrap();
+        let shown = format!("{options:?}");
+        assert!(shown.contains("localhost:7000") && shown.contains('3'), "{shown}");
+        assert!(!shown.contains("pa55"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_is_waited_for_no_time() {
+        let options = RedisOptions::new("redis://localhost")
+            .unwrap()
+            .connect_timeout(Duration::ZERO)
+            .answer_timeout(Duration::ZERO)
+            .connections(0);
+        assert_eq!((options.connect_timeout, options.answer_timeout), (SHORTEST, SHORTEST));
+        assert_eq!(options.connections, 1);
+    }
+}

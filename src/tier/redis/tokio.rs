@@ -1,0 +1,179 @@
+//! A Redis that is asked by tasks, which wait for the answer without blocking.
+//!
+//! All share one connection, on which answers come in the order of questions. Whoever finds it lost makes the next, once for all who
+//! come meanwhile.
+//!
+//! What is asked runs as a task of the runtime, where its sockets and timers live; who asked waits for that task, and may be polled
+//! anywhere.
+
+mod listening;
+
+use super::ops::{self, Line};
+use super::options::RedisOptions;
+use crate::sync::Arc;
+use crate::tier::{
+    Delete, Ear, Found, HEAD, Listen, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn,
+    Write,
+};
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
+use ::tokio::runtime::Handle;
+use ::tokio::sync::Mutex;
+use ::tokio::task::JoinHandle;
+use ::tokio::time::{Instant, timeout};
+use std::convert::Infallible;
+use std::fmt;
+use std::time::Duration;
+
+/// After it was not reached, it is not tried again for so long: those who come meanwhile are told the same.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A Redis, or a Valkey, that is asked by tasks. All share one connection, and none blocks.
+///
+/// Its connection lives in the tokio runtime that it is given, which must be built with `enable_all`, and run. Its futures may be
+/// polled anywhere: in that runtime, in another executor, by a thread that blocks. One that is dropped does not take back what it
+/// asked for.
+///
+/// Version 6 at least; 7 for [`Mode::Tracking`](crate::tier::Mode::Tracking). Every operation is one round trip; the first after the
+/// server has started is two. A connection that fails is not used again, and nothing is tried twice: what failed may have been done.
+/// What its user must be allowed is what [`RedisRemote`](crate::tier::RedisRemote) needs.
+///
+/// ```no_run
+/// use cachette::tier::{RedisOptions, RedisTokio};
+/// use tokio::runtime::Handle;
+///
+/// # async fn example() -> Result<(), cachette::tier::RedisUrlError> {
+/// let remote = RedisTokio::new(RedisOptions::new("redis://localhost")?, Handle::current());
+/// # Ok(())
+/// # }
+/// ```
+pub struct RedisTokio {
+    runtime: Handle,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: RedisOptions,
+    client: Client,
+    line: Mutex<State>,
+}
+
+/// The connection that all share. Numbers tell connections apart.
+struct State {
+    connection: Option<MultiplexedConnection>,
+    number: u64,
+    failed: Option<(Instant, RemoteError)>,
+}
+
+impl RedisTokio {
+    /// Connects when something is asked, and not before.
+    #[must_use]
+    pub fn new(options: RedisOptions, runtime: Handle) -> Self {
+        let line = Mutex::new(State { connection: None, number: 0, failed: None });
+        let shared = Arc::new(Shared { client: options.client(), options, line });
+        Self { runtime, shared }
+    }
+
+    /// What a task of the runtime returns. The task runs on if nobody waits for it any more.
+    async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, RemoteError>> + Send + 'static,
+    ) -> Result<T, RemoteError> {
+        ended(self.runtime.spawn(task)).await
+    }
+}
+
+async fn ended<T>(task: JoinHandle<Result<T, RemoteError>>) -> Result<T, RemoteError> {
+    let lost = |error| RemoteError::Unreachable(format!("the runtime did not answer: {error}"));
+    task.await.map_err(lost)?
+}
+
+impl Shared {
+    async fn exchange(&self, commands: Pipeline) -> Result<Vec<Value>, RemoteError> {
+        let (mut connection, number) = self.connection().await?;
+        let patience = self.options.answer_timeout;
+        let answers = connection.send_packed_commands(&commands, 0, commands.len());
+        let error = match timeout(patience, answers).await {
+            Ok(Ok(answers)) => return Ok(answers),
+            Ok(Err(error)) => self.options.not_answered(&error),
+            Err(_) => RemoteError::TimedOut(patience),
+        };
+        self.give_up(number).await;
+        Err(error)
+    }
+
+    /// The connection, and its number. Whoever comes while it is being made waits for that.
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64), RemoteError> {
+        let mut line = self.line.lock().await;
+        if let Some(connection) = &line.connection {
+            return Ok((connection.clone(), line.number));
+        }
+        if let Some((when, error)) = &line.failed {
+            if when.elapsed() < PAUSE {
+                return Err(error.clone());
+            }
+        }
+        match self.connect(&self.client, config()).await {
+            Ok(connection) => {
+                line.number += 1;
+                line.failed = None;
+                Ok((line.connection.insert(connection).clone(), line.number))
+            }
+            Err(error) => {
+                line.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// A late answer does not say whether another will come: the line may be cut without a word.
+    async fn give_up(&self, number: u64) {
+        let mut line = self.line.lock().await;
+        if line.number == number {
+            line.connection = None;
+        }
+    }
+
+    async fn connect(
+        &self,
+        client: &Client,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, RemoteError> {
+        let patience = self.options.connect_timeout;
+        let connection: RedisResult<_> =
+            timeout(patience, client.get_multiplexed_async_connection_with_config(&config))
+                .await
+                .map_err(|_| RemoteError::TimedOut(patience))?;
+        connection.map_err(|error| self.options.not_connected(&error))
+    }
+}
+
+/// Without the transport's own timeouts, which do not say what they waited for.
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
+}
+
+impl Line for RedisTokio {
+    async fn ask(&self, commands: Pipeline) -> Result<Vec<Value>, RemoteError> {
+        let shared = Arc::clone(&self.shared);
+        self.run(async move { shared.exchange(commands).await }).await
+    }
+}
+
+impl fmt::Debug for RedisTokio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTokio").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl Remote for RedisTokio {
+    fn blocks(&self) -> bool {
+        false
+    }
+
+    ops::operations!();
+
+    fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible> {
+        Box::pin(self.hear(listen.clone(), ear))
+    }
+}

@@ -1,0 +1,270 @@
+//! What is heard of changes, and how lines end.
+
+use super::*;
+use cachette::Task;
+use cachette::tier::{Ear, Listen, Mode, RemoteError, Tell};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Event {
+    Up(Mode),
+    Changed(Vec<String>),
+    AllChanged,
+    Message(Vec<u8>),
+    Alive(Duration),
+    Ended(RemoteError),
+}
+
+/// An ear that notes all it hears.
+struct Notes {
+    start: Instant,
+    gone: AtomicBool,
+    notes: Sender<Event>,
+}
+
+impl Notes {
+    fn note(&self, event: Event) {
+        let _ = self.notes.send(event);
+    }
+}
+
+impl Ear for Notes {
+    fn up(&self, mode: Mode) {
+        self.note(Event::Up(mode));
+    }
+    fn changed(&self, names: &[&[u8]]) {
+        let text = |name: &&[u8]| String::from_utf8(name.to_vec()).unwrap();
+        self.note(Event::Changed(names.iter().map(text).collect()));
+    }
+    fn all_changed(&self) {
+        self.note(Event::AllChanged);
+    }
+    fn message(&self, message: &[u8]) {
+        self.note(Event::Message(message.to_vec()));
+    }
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+    fn alive(&self, asked: Duration) {
+        self.note(Event::Alive(asked));
+    }
+    fn sleep(&self, _: Duration) -> Task {
+        Box::pin(std::future::pending())
+    }
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+}
+
+/// A line, and what was heard on it.
+pub(crate) struct Heard {
+    ear: Arc<Notes>,
+    events: Receiver<Event>,
+}
+
+pub(crate) fn all(beat: Duration) -> Listen {
+    Listen {
+        prefix: b"{p:".to_vec(),
+        channel: b"channel".to_vec(),
+        modes: vec![Mode::Tracking, Mode::OptIn, Mode::Messages],
+        beat,
+        patience: PATIENCE,
+    }
+}
+
+impl Heard {
+    pub(crate) fn new(remote: &Arc<dyn Remote>, listen: Listen) -> Self {
+        let (sender, events) = channel();
+        let (start, gone) = (Instant::now(), AtomicBool::new(false));
+        let ear = Arc::new(Notes { start, gone, notes: sender });
+        let (remote, listener) = (Arc::clone(remote), Arc::clone(&ear));
+        std::thread::spawn(move || {
+            let ended: Result<Infallible, _> = wait(remote.listen(&listen, listener.clone()));
+            let Err(error) = ended;
+            listener.note(Event::Ended(error));
+        });
+        Self { ear, events }
+    }
+
+    /// What comes next, beats apart.
+    pub(crate) fn next(&self) -> Event {
+        loop {
+            match self.any() {
+                Event::Alive(_) => {}
+                event => return event,
+            }
+        }
+    }
+
+    pub(crate) fn any(&self) -> Event {
+        self.events.recv_timeout(PATIENCE).expect("something is heard in time")
+    }
+
+    /// The names of the next changes, up to this many.
+    fn names(&self, count: usize) -> Vec<String> {
+        let mut names = Vec::new();
+        while names.len() < count {
+            match self.next() {
+                Event::Changed(some) => names.extend(some),
+                other => panic!("{other:?} is no change"),
+            }
+        }
+        names.sort();
+        names
+    }
+}
+
+const BEAT: Duration = Duration::from_millis(20);
+
+#[test]
+fn every_change_of_a_name_with_the_prefix_is_heard_whoever_made_it() {
+    let Some(server) = Server::start(&[]) else { return };
+    for (_, remote) in remotes(&options(&server.url())) {
+        let heard = Heard::new(&remote, all(BEAT));
+        assert_eq!(heard.next(), Event::Up(Mode::Tracking));
+        server.run("SET {q:k:other} text");
+        server.run("MSET {p:k:1} text {p:k:2} text {q:k:3} text {p:k:3} text");
+        assert_eq!(heard.names(3), ["{p:k:1}", "{p:k:2}", "{p:k:3}"]);
+        server.run("DEL {p:k:1}");
+        assert_eq!(heard.names(1), ["{p:k:1}"]);
+        server.run("PEXPIRE {p:k:2} 1");
+        let names = heard.names(1);
+        assert_eq!(names, ["{p:k:2}"]);
+        // That was the time that it was given; this is its end.
+        assert_eq!(heard.names(1), ["{p:k:2}"]);
+        wait(remote.write(&[write(&place("own"), b"text")])).unwrap();
+        assert_eq!(heard.names(1), ["{p:k:own}"]);
+        wait(remote.delete(&[delete(&place("own"))])).unwrap();
+        assert_eq!(heard.names(1), ["{p:k:own}"]);
+        server.run("FLUSHALL");
+        assert_eq!(heard.next(), Event::AllChanged);
+    }
+}
+
+#[test]
+fn beats_are_answered_before_and_after_silence() {
+    let Some(server) = Server::start(&[]) else { return };
+    for (name, remote) in remotes(&options(&server.url())) {
+        for mode in [Mode::Tracking, Mode::Messages, Mode::TtlOnly] {
+            println!("{name} {mode}");
+            let heard = Heard::new(&remote, Listen { modes: vec![mode], ..all(BEAT) });
+            assert_eq!(heard.any(), Event::Up(mode));
+            let mut last = None;
+            for _ in 0..5 {
+                let event = heard.any();
+                let Event::Alive(asked) = event else { panic!("{event:?}") };
+                assert!(Some(asked) > last);
+                last = Some(asked);
+            }
+            heard.ear.gone.store(true, Ordering::SeqCst);
+            assert!(matches!(heard.next(), Event::Ended(RemoteError::Unreachable(_))));
+        }
+    }
+}
+
+#[test]
+fn messages_are_heard_as_they_were_told() {
+    let Some(server) = Server::start(&[]) else { return };
+    for (_, remote) in remotes(&options(&server.url())) {
+        let heard = Heard::new(&remote, Listen { modes: vec![Mode::Messages], ..all(BEAT) });
+        assert_eq!(heard.next(), Event::Up(Mode::Messages));
+        server.run("SET {p:k:1} text");
+        server.run("PUBLISH other text");
+        server.run("PUBLISH channel text");
+        assert_eq!(heard.next(), Event::Message(b"text".to_vec()));
+        let here = place("here");
+        let (new, old) = (envelope(2, 1), envelope(1, 1));
+        let tell = |message| Some(Tell { channel: b"channel", message });
+        let written = Write { tell: tell(b"written\0\xff"), ..write(&here, &new) };
+        let refused = Write { tell: tell(b"refused"), version: Some(1), ..write(&here, &old) };
+        assert_eq!(wait(remote.write(&[refused, written, refused])), Ok(vec![true, true, false]));
+        assert_eq!(heard.next(), Event::Message(b"refused".to_vec()));
+        assert_eq!(heard.next(), Event::Message(b"written\0\xff".to_vec()));
+        let deleted = Delete { tell: tell(b"deleted"), ..delete(&here) };
+        wait(remote.delete(&[deleted, deleted])).unwrap();
+        assert_eq!(heard.next(), Event::Message(b"deleted".to_vec()));
+        assert_eq!(heard.next(), Event::Message(b"deleted".to_vec()));
+        wait(remote.set_number(b"{p:t:red}", 1, LONG, tell(b"number"))).unwrap();
+        assert_eq!(heard.next(), Event::Message(b"number".to_vec()));
+        server.run("FLUSHALL");
+    }
+}
+
+#[test]
+fn the_next_way_is_taken_where_one_is_forbidden() {
+    let Some(server) = Server::start(&[]) else { return };
+    let user = |name: &str, rules: &str| {
+        server.run(&format!("ACL SETUSER {name} on >pass ~* &* +@all {rules}"));
+        remotes(&options(&server.url().replace("//", &format!("//{name}:pass@"))))
+    };
+    for (_, remote) in user("untracked", "-client|tracking") {
+        let heard = Heard::new(&remote, all(BEAT));
+        assert_eq!(heard.next(), Event::Up(Mode::Messages));
+    }
+    for (_, remote) in user("silent", "-client|tracking -subscribe") {
+        let ended = Heard::new(&remote, all(BEAT)).next();
+        let Event::Ended(RemoteError::Refused(why)) = ended else { panic!("{ended:?}") };
+        for word in ["tracking by prefix: NOPERM", "messages: NOPERM", "tracking of what was read"]
+        {
+            assert!(why.contains(word), "{why}");
+        }
+        let mut listen = all(BEAT);
+        listen.modes.push(Mode::TtlOnly);
+        assert_eq!(Heard::new(&remote, listen).next(), Event::Up(Mode::TtlOnly));
+    }
+}
+
+#[test]
+fn a_line_to_a_server_that_hangs_ends_when_patience_does() {
+    let Some(server) = Server::start(&[]) else { return };
+    let patience = Duration::from_millis(300);
+    for (_, remote) in remotes(&options(&server.url())) {
+        let heard = Heard::new(&remote, Listen { patience, ..all(BEAT) });
+        assert_eq!(heard.any(), Event::Up(Mode::Tracking));
+        server.stop();
+        assert_eq!(heard.next(), Event::Ended(RemoteError::TimedOut(patience)));
+        server.cont();
+    }
+}
+
+#[test]
+fn a_line_to_a_server_that_is_killed_ends() {
+    let Some(mut server) = Server::start(&[]) else { return };
+    for (_, remote) in remotes(&options(&server.url())) {
+        // Without waiting for a beat.
+        let heard = Heard::new(&remote, all(LONG));
+        assert_eq!(heard.any(), Event::Up(Mode::Tracking));
+        assert!(matches!(heard.any(), Event::Alive(_)));
+        server.kill();
+        let ended = heard.next();
+        assert!(matches!(ended, Event::Ended(RemoteError::Unreachable(_))), "{ended:?}");
+        // Nor is there a line where there is no server.
+        let ended = Heard::new(&remote, all(BEAT)).next();
+        assert!(matches!(ended, Event::Ended(RemoteError::Unreachable(_))), "{ended:?}");
+        server.restart();
+    }
+}
+
+#[test]
+#[cfg(feature = "redis-tokio")]
+fn a_line_that_nobody_waits_for_is_closed() {
+    let Some(server) = Server::start(&[]) else { return };
+    let remote = cachette::tier::RedisTokio::new(options(&server.url()), runtime());
+    let (sender, events) = channel();
+    let (start, gone) = (Instant::now(), AtomicBool::new(false));
+    let ear = Arc::new(Notes { start, gone, notes: sender });
+    let listen = all(BEAT);
+    let mut line = remote.listen(&listen, ear);
+    assert!(line.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Up(Mode::Tracking)));
+    drop(line);
+    // The ear goes with it.
+    let start = Instant::now();
+    while events.recv_timeout(PATIENCE).is_ok() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    assert_eq!(events.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected));
+}
