@@ -6,7 +6,7 @@ use super::codec::Codec;
 use super::compress::Compression;
 use super::draws::Draws;
 use super::echoes::Echoes;
-use super::envelope::{self, HEAD, Opened, Sealing, Wanted};
+use super::envelope::{self, Opened, Sealing, Wanted};
 use super::events::Event;
 use super::gate::Gate;
 use super::generations::{Cell, Generations, Stamp};
@@ -315,12 +315,4 @@ impl<K, V: 'static, E> Tier<K, V, E> {
     pub(super) fn end_of(&self, sent: u64, ttl: Duration) -> u64 {
         if nanos(ttl) == NEVER { NEVER } else { deadline(sent, ttl) }
     }
-}
-
-/// The first bytes of what was read, filled up with zeros: what a claim is told that is to replace it.
-pub(super) fn head(bytes: &[u8]) -> [u8; HEAD] {
-    let mut head = [0; HEAD];
-    let length = bytes.len().min(HEAD);
-    head[..length].copy_from_slice(&bytes[..length]);
-    head
 }

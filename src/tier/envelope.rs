@@ -372,9 +372,12 @@ pub(crate) fn id_of(bytes: &[u8]) -> Option<u64> {
     Rest(bytes.get(ID_AT..)?).u64()
 }
 
-/// The fixed part.
-pub(crate) fn head_of(bytes: &[u8]) -> Option<[u8; HEAD]> {
-    bytes.first_chunk().copied()
+/// The fixed part, or what there is of it, filled up with zeros.
+pub(crate) fn head_of(bytes: &[u8]) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    let length = bytes.len().min(HEAD);
+    head[..length].copy_from_slice(&bytes[..length]);
+    head
 }
 
 #[cfg(test)]

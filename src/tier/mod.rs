@@ -22,6 +22,7 @@ mod keeper;
 #[cfg(any(test, feature = "test-kit"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
 pub mod laws;
+mod lock;
 mod many;
 mod memory;
 mod names;
@@ -54,6 +55,7 @@ pub use events::Event;
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
 pub use hostile::hostile;
 pub use keeper::OnLinkLoss;
+pub use lock::{Locked, Locks};
 pub use memory::MemoryRemote;
 #[cfg(any(test, feature = "test-kit"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]

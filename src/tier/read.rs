@@ -12,7 +12,8 @@
 //! Why no write is overtaken: the flight's mark lies in L1 before the remote is asked, so a change that is told of meanwhile takes it away,
 //! and the value is not published (a fence in L1); a deletion ends the lease, so the value is not written (a fence in L2).
 
-use super::core::{Bad, Fetched, Tier, head};
+use super::core::{Bad, Fetched, Tier};
+use super::envelope::head_of;
 use super::events::Event;
 use super::fill::Wanted;
 use super::held::Held;
@@ -91,7 +92,7 @@ where
                 Ok(Found::Granted) => return Looked::Lead(token),
                 Ok(Found::Value { bytes, left }) => {
                     rounds += 1;
-                    instead_of = Some(head(&bytes));
+                    instead_of = Some(head_of(&bytes));
                     match self.open(place, &bytes, left, sent).await {
                         Ok(fetched) if rounds == 1 && self.wants_anew(&fetched, why) => {
                             fallback = (why == Why::Due).then_some(fetched.held);

@@ -51,7 +51,7 @@ pub enum RemoteError {
 pub struct Place {
     /// The name of the value. It begins with the prefix that is [listened](Remote::listen) to.
     pub value: Vec<u8>,
-    /// The name of its lease. It does not.
+    /// The name of its lease, which is a [lock](Remote::lock). It does not.
     pub lease: Vec<u8>,
 }
 
@@ -90,7 +90,8 @@ pub struct Claim {
     pub token: Token,
     /// After this long it ends by itself.
     pub ttl: Duration,
-    /// A value with these first bytes counts as none: it was read before, and is no good. It stays until another is written.
+    /// A value with these first bytes, filled up with zeros if it is shorter, counts as none: it was read before, and is no good. It stays
+    /// until another is written.
     pub instead_of: Option<[u8; HEAD]>,
 }
 
@@ -254,7 +255,7 @@ pub trait Remote: Send + Sync + 'static {
     /// Deletes values, with their leases. True where there is none left.
     fn delete<'a>(&'a self, deletes: &'a [Delete<'a>]) -> Reply<'a, Vec<bool>>;
 
-    /// The number under each name; where there is none, `fresh` is put there for `ttl`, and returned.
+    /// The number under each name; where there is none, `fresh` is put there for `ttl`, and returned. [`Duration::MAX`] is for ever.
     fn numbers<'a>(
         &'a self,
         names: &'a [&'a [u8]],
@@ -280,4 +281,58 @@ pub trait Remote: Send + Sync + 'static {
 
     /// Tells `ear` of what changes, until the line is lost: it ends with the reason.
     fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible>;
+}
+
+/// One that is shared: by several caches, or a cache and [`Locks`](super::Locks).
+impl<R: Remote + ?Sized> Remote for Arc<R> {
+    fn blocks(&self) -> bool {
+        (**self).blocks()
+    }
+
+    fn read<'a>(&'a self, reads: &'a [Read<'a>]) -> Reply<'a, Vec<Found>> {
+        (**self).read(reads)
+    }
+
+    fn heads<'a>(&'a self, names: &'a [&'a [u8]]) -> Reply<'a, Vec<Option<[u8; HEAD]>>> {
+        (**self).heads(names)
+    }
+
+    fn write<'a>(&'a self, writes: &'a [Write<'a>]) -> Reply<'a, Vec<bool>> {
+        (**self).write(writes)
+    }
+
+    fn delete<'a>(&'a self, deletes: &'a [Delete<'a>]) -> Reply<'a, Vec<bool>> {
+        (**self).delete(deletes)
+    }
+
+    fn numbers<'a>(
+        &'a self,
+        names: &'a [&'a [u8]],
+        fresh: u64,
+        ttl: Duration,
+    ) -> Reply<'a, Vec<u64>> {
+        (**self).numbers(names, fresh, ttl)
+    }
+
+    fn set_number<'a>(
+        &'a self,
+        name: &'a [u8],
+        number: u64,
+        ttl: Duration,
+        tell: Option<Tell<'a>>,
+    ) -> Reply<'a, ()> {
+        (**self).set_number(name, number, ttl, tell)
+    }
+
+    fn lock<'a>(&'a self, name: &'a [u8], token: Token, turn: Turn) -> Reply<'a, bool> {
+        (**self).lock(name, token, turn)
+    }
+
+    fn scan<'a>(&'a self, pattern: &'a [u8], from: Option<&'a [u8]>) -> Reply<'a, Page> {
+        (**self).scan(pattern, from)
+    }
+
+    fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible> {
+        (**self).listen(listen, ear)
+    }
 }

@@ -76,10 +76,11 @@ fn the_table_above() {
 fn parts_of_a_head() {
     let bytes = one(Compression::none());
     assert_eq!((version_of(&bytes), id_of(&bytes)), (Some(5), Some(6)));
-    assert_eq!(head_of(&bytes).as_ref().map(<[u8; HEAD]>::as_slice), Some(&bytes[..HEAD]));
+    assert_eq!(head_of(&bytes), bytes[..HEAD]);
     assert_eq!(version_of(&bytes[..VERSION_AT + 7]), None);
     assert_eq!(id_of(&bytes[..ID_AT + 7]), None);
-    assert_eq!((version_of(b""), id_of(b""), head_of(&bytes[..HEAD - 1])), (None, None, None));
+    assert_eq!((version_of(b""), id_of(b"")), (None, None));
+    assert_eq!(head_of(b"ab")[..3], *b"ab\0");
 }
 
 proptest! {

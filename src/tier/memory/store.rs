@@ -13,7 +13,7 @@
 //! 3. `now` does not go back, so what one operation found expired, no later one finds there.
 //! 4. An item that has expired is freed by the first operation that asks for it, and told as changed.
 
-use super::super::envelope::{HEAD, version_of};
+use super::super::envelope::{HEAD, head_of, version_of};
 use super::super::remote::{Delete, Found, Page, Read, RemoteError, Tell, Token, Turn, Write};
 use super::glob::Glob;
 use crate::sync::Arc;
@@ -195,8 +195,7 @@ impl Store {
         match self.get(&read.place.value) {
             None => {}
             Some(Item { what: What::Other, .. }) => return Ok(Found::Foreign),
-            Some(Item { what: What::Bytes(bytes), .. })
-                if instead_of.is_some() && head(bytes) == instead_of => {}
+            Some(Item { what: What::Bytes(bytes), .. }) if instead_of == Some(head_of(bytes)) => {}
             Some(Item { what: What::Bytes(bytes), deadline }) => {
                 let left = (*deadline != NEVER).then(|| left(now, *deadline));
                 return Ok(Found::Value { bytes: bytes.to_vec(), left });

@@ -92,7 +92,8 @@ pub(super) static READ: Script = Script::new(
         if type(value) == 'table' then
             if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
             found[i], found[i + 1] = 4, 0
-        elseif value and (bad == '' or string.sub(value, 1, #bad) ~= bad) then
+        elseif value and (bad == ''
+            or string.sub(value, 1, #bad) .. string.rep('\\0', #bad - #value) ~= bad) then
             found[i], found[i + 1] = value, redis.call('PTTL', KEYS[i])
         elseif token == '' then
             found[i], found[i + 1] = 3, 0
