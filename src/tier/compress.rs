@@ -24,11 +24,13 @@ const ZSTD: u8 = 2;
 /// They are if they have more than 1 KiB, or more than [`above`](Self::above) says, and become smaller by at least a tenth; otherwise they
 /// stay as they are. Compression costs the writer O(bytes), whether or not it is of use.
 ///
-/// | | feature | writes, reads: MB/s of one core, about | for |
-/// |---|---|---|---|
-/// | [`none`](Self::none) | | | values that are small, or are compressed already |
-/// | `lz4` | `lz4` | hundreds, a thousand | most |
-/// | `zstd` | `zstd`, needs a C compiler | a hundred, hundreds | large values, where the remote's memory or the network is what is short |
+/// | | feature | writes, reads, in MB/s of one core | beside that | for |
+/// |---|---|---|---|---|
+/// | [`none`](Self::none) | | 1,400, 1,500: the checksum | | values that are small, or are compressed already |
+/// | `lz4` | `lz4` | 900, 2,500 | | most |
+/// | `zstd` | `zstd`; needs a C compiler | 100, 1,500 at level 3; 600, 1,500 at 1 | tens of microseconds a value | large ones, where the remote's memory or the network is short |
+///
+/// The numbers are for 100 KiB of JSON; LZ4 leaves 27 % of it, Zstandard 16 %.
 ///
 /// ```
 /// use cachette::tier::Compression;

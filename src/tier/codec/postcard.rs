@@ -19,9 +19,9 @@ use serde::de::DeserializeOwned;
 /// use cachette::tier::{Codec, Postcard};
 ///
 /// let mut bytes = Vec::new();
-/// Postcard.encode(&("Ada".to_string(), 3), &mut bytes)?;
+/// Postcard.encode(&("Ada".to_string(), 3_u8), &mut bytes)?;
 /// assert_eq!(bytes, b"\x03Ada\x03");
-/// assert_eq!(Postcard.decode(&bytes), Ok(("Ada".to_string(), 3)));
+/// assert_eq!(Postcard.decode(&bytes), Ok(("Ada".to_string(), 3_u8)));
 ///
 /// // A part of it is a value, too: that something remains is what shows that it is not the one that was written.
 /// assert!(Codec::<String>::decode(&Postcard, &bytes).is_err());

@@ -36,21 +36,16 @@ pub(super) fn crc32(parts: &[&[u8]]) -> u32 {
     !parts.iter().fold(!0, |crc, part| after(crc, part))
 }
 
-fn after(mut crc: u32, bytes: &[u8]) -> u32 {
-    let (eights, rest) = bytes.split_at(bytes.len() - bytes.len() % 8);
-    for eight in eights.chunks_exact(8) {
-        let [a, b, c, d] = crc.to_le_bytes();
-        let mut next = 0;
-        for (passed, byte) in eight.iter().rev().enumerate() {
-            next ^= TABLES[passed][usize::from(*byte)];
-        }
-        // A checksum so far is as good as if its bytes were in the text: it is linear.
-        for (passed, byte) in [d, c, b, a].into_iter().enumerate() {
-            next ^= TABLES[4 + passed][usize::from(byte)];
-        }
-        crc = next;
+fn after(mut crc: u32, mut bytes: &[u8]) -> u32 {
+    while let Some((eight, rest)) = bytes.split_first_chunk() {
+        // The checksum so far is as good as a change of the next four bytes.
+        let mixed = u64::from_le_bytes(*eight) ^ u64::from(crc);
+        // The first byte has seven more to pass.
+        let each = mixed.to_le_bytes().into_iter().zip(TABLES.iter().rev());
+        crc = each.fold(0, |next, (byte, table)| next ^ table[usize::from(byte)]);
+        bytes = rest;
     }
-    rest.iter().fold(crc, |crc, byte| {
+    bytes.iter().fold(crc, |crc, byte| {
         let [low, ..] = crc.to_le_bytes();
         (crc >> 8) ^ TABLES[0][usize::from(low ^ byte)]
     })
