@@ -141,7 +141,12 @@ impl Faults<'_> {
     /// From now on operations of this kind are parked, until they are [released](Self::release). One that is parked on both sides
     /// is to be released twice.
     pub fn hold(&self, op: Op, side: Side) {
-        self.node().hold(op, side);
+        self.hold_next(op, u64::MAX, side);
+    }
+
+    /// The same for the next `times` that come to this side, and for no others.
+    pub fn hold_next(&self, op: Op, times: u64, side: Side) {
+        self.node().hold(op, side, times);
     }
 
     /// The operations that are parked, the first first: those that are held, and those to which nothing gets through.
