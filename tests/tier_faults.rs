@@ -506,7 +506,8 @@ fn a_cut_ends_lines_and_makes_no_new_ones() {
     let heard_by_other = Hears::new(&clock);
     let mut line_of_other = other.listen(&listen, heard_by_other.clone());
     assert!(poll(&mut line).is_pending() && poll(&mut line_of_other).is_pending());
-    (ear.heard(), heard_by_other.heard());
+    ear.heard();
+    heard_by_other.heard();
     remote.faults().lines(Path::Cut);
     put(&remote, "1").unwrap();
     assert!(ear.heard().is_empty());

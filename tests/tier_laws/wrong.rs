@@ -289,7 +289,7 @@ impl Wrong {
         match self.breach {
             Breach::FloatVersions => Some(is as f64 > new as f64),
             Breach::ShortVersions => Some(is as u32 > new as u32),
-            Breach::SignedVersions => Some(is.cast_signed() > new.cast_signed()),
+            Breach::SignedVersions => Some((is as i64) > new as i64),
             Breach::TextVersions => Some(is.to_string() > new.to_string()),
             Breach::EqualStays => Some(is >= new),
             _ => None,
@@ -349,7 +349,7 @@ impl Wrong {
                 self.take(&place.lease, write.leased).await?;
             }
             Breach::WriteKeepsLease if write.leased.is_none() => {
-                self.take(&place.lease, lease).await?
+                self.take(&place.lease, lease).await?;
             }
             Breach::TellsIfNotWritten if !done => {
                 self.inner.set_number(b"none", 1, LONG, write.tell).await?;
