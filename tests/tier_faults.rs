@@ -558,6 +558,57 @@ fn a_line_that_is_lost_wakes_who_listens() {
 }
 
 #[test]
+fn a_listener_that_is_too_slow_loses_its_line() {
+    let (_, remote, ear) = listening(Mode::Messages);
+    let listener = thread::spawn({
+        let (remote, ear) = (remote.clone(), ear.clone());
+        move || block_on(remote.listen(&listen(&[Mode::Messages]), ear))
+    });
+    while ear.heard().last().is_none_or(|last| last != "alive at 0ns") {
+        thread::yield_now();
+    }
+    remote.faults().lines(Path::Silent);
+    for _ in 0..1 << 16 {
+        delete(&remote, "1").unwrap();
+    }
+    assert_eq!(remote.faults().news().len(), 1 << 16);
+    delete(&remote, "1").unwrap();
+    assert!(unreachable(&listener.join().unwrap()));
+    assert!(ear.heard().is_empty());
+}
+
+#[test]
+fn who_listens_is_woken_by_an_answer_and_not_by_every_change() {
+    struct Wakes(AtomicU64);
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let wakes = Arc::new(Wakes(AtomicU64::new(0)));
+    let waker = Waker::from(wakes.clone());
+    let (clock, remote, ear) = listening(Mode::Tracking);
+    let listen = listen(&[Mode::Tracking]);
+    let mut line = remote.listen(&listen, ear.clone());
+    let mut poll = || line.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll().is_pending());
+    put(&remote, "1").unwrap();
+    put(&remote, "2").unwrap();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+    remote.faults().lines(Path::Silent);
+    clock.advance(SECOND);
+    assert!(poll().is_pending());
+    remote.faults().lines(Path::Open);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    assert!(poll().is_pending());
+    put(&remote, "1").unwrap();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    remote.restart(Data::Kept);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+    assert!(poll().is_ready());
+}
+
+#[test]
 fn what_others_put_there_is_not_taken_for_ours() {
     let remote = MemoryRemote::new();
     let (list, text) = (place("list"), place("text"));

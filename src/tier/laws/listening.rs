@@ -1,7 +1,7 @@
 //! Listening: who listens learns of every change, before the line says that it is alive.
 
 use super::super::remote::{Claim, Delete, Ear, Listen, Mode, Place, Tell, Write};
-use super::{Broken, Held, LONG, OVER, SHORT, Shown, Trial, answered, gone, holds, plain, same};
+use super::{AFTER, BRIEF, Broken, Held, LONG, Shown, Trial, answered, gone, holds, plain, same};
 use crate::load::{Task, block_on};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 use std::future::poll_fn;
@@ -210,10 +210,10 @@ pub fn changes_are_told_before_the_line_is_alive(trial: &Trial) -> Held {
     }
     trial.delete(gone(&place))?;
     line.must_tell("a deletion", &place.value)?;
-    let short = Write { ttl: SHORT, ..plain(&place, &bytes) };
+    let short = Write { ttl: BRIEF, ..plain(&place, &bytes) };
     same("a write", &trial.write(short)?, &true)?;
     line.heard()?;
-    trial.pass(OVER);
+    trial.pass(AFTER);
     trial.read(&place, None)?;
     line.must_tell("an expiration", &place.value)?;
     let number = trial.place("t", b"number").value;
