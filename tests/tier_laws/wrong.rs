@@ -90,6 +90,7 @@ pub(crate) enum Breach {
     MessagesTwice,
     MessagesReversed,
     MessagesCutAtZero,
+    OneMessageABatch,
     NeverEnds,
     TellsOfWritesAlone,
 }
@@ -177,6 +178,7 @@ pub(crate) const BREACHES: &[(Breach, &str)] = &[
     (Breach::MessagesTwice, "messages_are_told_in_order"),
     (Breach::MessagesReversed, "messages_are_told_in_order"),
     (Breach::MessagesCutAtZero, "messages_are_told_in_order"),
+    (Breach::OneMessageABatch, "messages_are_told_in_order"),
     (Breach::NeverEnds, "a_line_that_nobody_wants_ends"),
 ];
 
@@ -463,8 +465,12 @@ impl Remote for Wrong {
     fn delete<'a>(&'a self, deletes: &'a [Delete<'a>]) -> Reply<'a, Vec<bool>> {
         Box::pin(async move {
             let mut deleted = Vec::new();
-            for delete in deletes {
-                deleted.push(self.delete_one(delete).await?);
+            for (n, delete) in deletes.iter().enumerate() {
+                let mut delete = *delete;
+                if n > 0 && self.is(Breach::OneMessageABatch) {
+                    delete.tell = None;
+                }
+                deleted.push(self.delete_one(&delete).await?);
             }
             Ok(self.reversed(Breach::DeletesReversed, deleted))
         })

@@ -206,6 +206,22 @@ impl Faults<'_> {
     }
 
     /// What becomes of both: a partition.
+    ///
+    /// ```
+    /// use cachette::tier::{MemoryRemote, Path, Remote, RemoteError};
+    /// use std::pin::pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// let remote = MemoryRemote::new();
+    /// remote.faults().partition(Path::Silent);
+    /// let mut heads = pin!(remote.heads(&[b"name"]));
+    /// assert!(heads.as_mut().poll(&mut context).is_pending());
+    /// remote.faults().partition(Path::Cut);
+    /// assert!(matches!(heads.poll(&mut context), Poll::Ready(Err(RemoteError::Unreachable(_)))));
+    /// remote.faults().heal();
+    /// assert_eq!(pin!(remote.heads(&[b"name"])).poll(&mut context), Poll::Ready(Ok(vec![None])));
+    /// ```
     pub fn partition(&self, path: Path) {
         self.calls(path);
         self.lines(path);
@@ -232,7 +248,7 @@ impl Faults<'_> {
     ///
     /// let remote = MemoryRemote::new();
     /// remote.faults().lines(Path::Silent);
-    /// // Somebody tells something, and it is lost.
+    /// // What somebody tells meanwhile is lost, and the line goes on as if nothing had been.
     /// remote.faults().edit_news(|news| news.retain(|one| !matches!(one, News::Message(_))));
     /// remote.faults().lines(Path::Open);
     /// ```

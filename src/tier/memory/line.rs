@@ -96,7 +96,9 @@ impl Line {
             }
             Mode::Messages => {
                 let fits = changes.tells.iter().filter(|(channel, _)| *channel == self.channel);
-                fits.map(|(_, message)| self.push(News::Message(Arc::clone(message)))).any(|_| true)
+                let push =
+                    |_, (_, message): &(_, Arc<[u8]>)| self.push(News::Message(message.clone()));
+                fits.fold(false, push)
             }
             Mode::OptIn | Mode::TtlOnly => false,
         }
