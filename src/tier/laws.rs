@@ -34,7 +34,7 @@
 //! Operations are waited for on the calling thread. A remote that needs tokio is checked inside `Runtime::enter` of a runtime with
 //! threads, with [`Trial::spawn`] given a `Tokio`: its lines run there.
 //!
-//! With a remote whose clock is moved by hand it takes a tenth of a second, else about a second and a half, of which most is waiting for
+//! With a remote whose clock is moved by hand it takes a tenth of a second, else about two seconds, of which most is waiting for
 //! something to expire. Only if a listener is not told what it should be, it waits ten seconds for that.
 
 use super::envelope::{HEAD, VERSION_AT};
@@ -305,6 +305,11 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(40);
 
 const OVER: Duration = Duration::from_millis(80);
+
+/// The same where something must be done before it is over, also on a slow machine.
+const BRIEF: Duration = Duration::from_millis(500);
+
+const AFTER: Duration = Duration::from_millis(600);
 
 /// A write in any case, which lasts.
 fn plain<'a>(place: &'a Place, bytes: &'a [u8]) -> Write<'a> {

@@ -351,7 +351,8 @@ impl Remote for MemoryRemote {
     }
 
     fn scan<'a>(&'a self, pattern: &'a [u8], from: Option<&'a [u8]>) -> Reply<'a, Page> {
-        self.perform(Op::Scan, 0, move |store| Ok(store.scan(&Glob::new(pattern), from)))
+        let pattern = Glob::new(pattern);
+        self.perform(Op::Scan, 0, move |store| Ok(store.scan(&pattern, from)))
     }
 
     fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible> {

@@ -90,6 +90,7 @@ pub(crate) enum Breach {
     MessagesTwice,
     MessagesReversed,
     MessagesCutAtZero,
+    OneMessageABatch,
     NeverEnds,
     TellsOfWritesAlone,
 }
@@ -177,6 +178,7 @@ pub(crate) const BREACHES: &[(Breach, &str)] = &[
     (Breach::MessagesTwice, "messages_are_told_in_order"),
     (Breach::MessagesReversed, "messages_are_told_in_order"),
     (Breach::MessagesCutAtZero, "messages_are_told_in_order"),
+    (Breach::OneMessageABatch, "messages_are_told_in_order"),
     (Breach::NeverEnds, "a_line_that_nobody_wants_ends"),
 ];
 
@@ -289,7 +291,7 @@ impl Wrong {
         match self.breach {
             Breach::FloatVersions => Some(is as f64 > new as f64),
             Breach::ShortVersions => Some(is as u32 > new as u32),
-            Breach::SignedVersions => Some(is.cast_signed() > new.cast_signed()),
+            Breach::SignedVersions => Some((is as i64) > new as i64),
             Breach::TextVersions => Some(is.to_string() > new.to_string()),
             Breach::EqualStays => Some(is >= new),
             _ => None,
@@ -349,7 +351,7 @@ impl Wrong {
                 self.take(&place.lease, write.leased).await?;
             }
             Breach::WriteKeepsLease if write.leased.is_none() => {
-                self.take(&place.lease, lease).await?
+                self.take(&place.lease, lease).await?;
             }
             Breach::TellsIfNotWritten if !done => {
                 self.inner.set_number(b"none", 1, LONG, write.tell).await?;
@@ -463,8 +465,12 @@ impl Remote for Wrong {
     fn delete<'a>(&'a self, deletes: &'a [Delete<'a>]) -> Reply<'a, Vec<bool>> {
         Box::pin(async move {
             let mut deleted = Vec::new();
-            for delete in deletes {
-                deleted.push(self.delete_one(delete).await?);
+            for (n, delete) in deletes.iter().enumerate() {
+                let mut delete = *delete;
+                if n > 0 && self.is(Breach::OneMessageABatch) {
+                    delete.tell = None;
+                }
+                deleted.push(self.delete_one(&delete).await?);
             }
             Ok(self.reversed(Breach::DeletesReversed, deleted))
         })

@@ -126,12 +126,12 @@ pub fn a_write_without_a_lease_ends_it(trial: &Trial) -> Held {
 /// If the law is broken.
 pub fn an_expired_lease_is_free(trial: &Trial) -> Held {
     let (place, bytes) = (trial.fresh(), trial.envelope(0, 9));
-    let (slow, next) = (trial.token(), trial.token());
+    let (first, slow, next) = (trial.token(), trial.token(), trial.token());
     let fill = |token| Write { leased: Some(token), ..plain(&place, &bytes) };
     let short = |token| Some(Claim { token, ttl: SHORT, instead_of: None });
-    same("the first claim", &trial.read(&place, short(slow))?, &Found::Granted)?;
+    same("the first claim", &trial.read(&place, short(first))?, &Found::Granted)?;
     trial.pass(OVER);
-    same("a fill with an expired lease", &trial.write(fill(slow))?, &false)?;
+    same("a fill with an expired lease", &trial.write(fill(first))?, &false)?;
     same("a claim after it", &trial.read(&place, short(slow))?, &Found::Granted)?;
     trial.pass(OVER);
     same("a claim of an expired lease", &trial.claim(&place, next)?, &Found::Granted)?;

@@ -1,9 +1,10 @@
 //! Listening: who listens learns of every change, before the line says that it is alive.
 
 use super::super::remote::{Claim, Delete, Ear, Listen, Mode, Place, Tell, Write};
-use super::{Broken, Held, LONG, OVER, SHORT, Shown, Trial, answered, gone, holds, plain, same};
+use super::{AFTER, BRIEF, Broken, Held, LONG, Shown, Trial, answered, gone, holds, plain, same};
 use crate::load::{Task, block_on};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
+use std::fmt;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 const BEAT: Duration = Duration::from_millis(20);
 
 /// What was heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Heard {
     Up(Mode),
     Changed(Vec<u8>),
@@ -20,6 +21,19 @@ enum Heard {
     Message(Vec<u8>),
     Alive(Duration),
     Ended(String),
+}
+
+impl fmt::Debug for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up(mode) => write!(f, "up by {mode}"),
+            Self::Changed(name) => write!(f, "changed {}", Shown(name)),
+            Self::AllChanged => f.write_str("all changed"),
+            Self::Message(message) => write!(f, "message {}", Shown(message)),
+            Self::Alive(asked) => write!(f, "alive at {asked:?}"),
+            Self::Ended(why) => write!(f, "ended: {why}"),
+        }
+    }
 }
 
 impl Heard {
@@ -210,10 +224,10 @@ pub fn changes_are_told_before_the_line_is_alive(trial: &Trial) -> Held {
     }
     trial.delete(gone(&place))?;
     line.must_tell("a deletion", &place.value)?;
-    let short = Write { ttl: SHORT, ..plain(&place, &bytes) };
+    let short = Write { ttl: BRIEF, ..plain(&place, &bytes) };
     same("a write", &trial.write(short)?, &true)?;
     line.heard()?;
-    trial.pass(OVER);
+    trial.pass(AFTER);
     trial.read(&place, None)?;
     line.must_tell("an expiration", &place.value)?;
     let number = trial.place("t", b"number").value;
@@ -280,8 +294,8 @@ pub fn messages_are_told_in_order(trial: &Trial) -> Held {
     trial.delete(Delete { tell: elsewhere, ..gone(&place) })?;
     let filled = filled(trial, &place, &bytes, tell(b"filled"))?;
     same("a fill", &filled, &true)?;
-    trial.delete(delete(b"deleted\0\r\n"))?;
-    trial.delete(delete(b""))?;
+    let deletes = [delete(b"deleted\0\r\n"), delete(b"in one step"), delete(b"")];
+    answered("three deletions", block_on(trial.remote.delete(&deletes)))?;
     let number = trial.place("m", b"number").value;
     let set = trial.remote.set_number(&number, 1, LONG, tell(b"number"));
     answered("a number", block_on(set))?;
@@ -290,6 +304,7 @@ pub fn messages_are_told_in_order(trial: &Trial) -> Held {
         b"written",
         b"filled",
         b"deleted\0\r\n",
+        b"in one step",
         b"",
         b"number",
     ]

@@ -1,7 +1,7 @@
 //! Numbers and locks.
 
 use super::super::remote::{Token, Turn};
-use super::{Broken, Held, LONG, OVER, SHORT, Trial, answered, same};
+use super::{AFTER, BRIEF, Broken, Held, LONG, OVER, SHORT, Trial, answered, same};
 use crate::load::block_on;
 use std::time::Duration;
 
@@ -31,14 +31,14 @@ pub fn numbers_are_put_once(trial: &Trial) -> Held {
         same("a question for a number that is there", &again, &vec![number])?;
     }
     let last = vec![1 << 63, 42, u64::MAX, 0];
-    let asked = trial.numbers(&[all[3], all[5], all[4], all[0]], 42, SHORT)?;
+    let asked = trial.numbers(&[all[3], all[5], all[4], all[0]], 42, BRIEF)?;
     same("a question for several numbers", &asked, &last)?;
     same(
         "a question for a number that was just put",
         &trial.numbers(&[all[5]], 7, LONG)?,
         &vec![42],
     )?;
-    trial.pass(OVER);
+    trial.pass(AFTER);
     same("a question for a number that expired", &trial.numbers(&[all[5]], 7, LONG)?, &vec![7])?;
     same("a question for one that did not", &trial.numbers(&[all[3]], 7, LONG)?, &vec![1 << 63])
 }
@@ -74,9 +74,9 @@ pub fn a_lock_is_one_holder_s(trial: &Trial) -> Held {
     let lock = |token, turn| trial.lock(&name, token, turn);
     same("giving back a lock that nobody has", &lock(own, Turn::Free)?, &false)?;
     same("keeping a lock that nobody has", &lock(own, Turn::Extend(LONG))?, &false)?;
-    same("taking a lock that nobody has", &lock(own, Turn::Take(SHORT))?, &true)?;
+    same("taking a lock that nobody has", &lock(own, Turn::Take(BRIEF))?, &true)?;
     same("keeping one's lock", &lock(own, Turn::Extend(LONG))?, &true)?;
-    trial.pass(OVER);
+    trial.pass(AFTER);
     same("taking a lock that was kept", &lock(other, Turn::Take(LONG))?, &false)?;
     same("keeping another's lock", &lock(other, Turn::Extend(SHORT))?, &false)?;
     same("giving back another's lock", &lock(other, Turn::Free)?, &false)?;

@@ -141,7 +141,12 @@ impl Faults<'_> {
     /// From now on operations of this kind are parked, until they are [released](Self::release). One that is parked on both sides
     /// is to be released twice.
     pub fn hold(&self, op: Op, side: Side) {
-        self.node().hold(op, side);
+        self.hold_next(op, u64::MAX, side);
+    }
+
+    /// The same for the next `times` that come to this side, and for no others.
+    pub fn hold_next(&self, op: Op, times: u64, side: Side) {
+        self.node().hold(op, side, times);
     }
 
     /// The operations that are parked, the first first: those that are held, and those to which nothing gets through.
@@ -201,6 +206,22 @@ impl Faults<'_> {
     }
 
     /// What becomes of both: a partition.
+    ///
+    /// ```
+    /// use cachette::tier::{MemoryRemote, Path, Remote, RemoteError};
+    /// use std::pin::pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// let remote = MemoryRemote::new();
+    /// remote.faults().partition(Path::Silent);
+    /// let mut heads = pin!(remote.heads(&[b"name"]));
+    /// assert!(heads.as_mut().poll(&mut context).is_pending());
+    /// remote.faults().partition(Path::Cut);
+    /// assert!(matches!(heads.poll(&mut context), Poll::Ready(Err(RemoteError::Unreachable(_)))));
+    /// remote.faults().heal();
+    /// assert_eq!(pin!(remote.heads(&[b"name"])).poll(&mut context), Poll::Ready(Ok(vec![None])));
+    /// ```
     pub fn partition(&self, path: Path) {
         self.calls(path);
         self.lines(path);
@@ -227,7 +248,7 @@ impl Faults<'_> {
     ///
     /// let remote = MemoryRemote::new();
     /// remote.faults().lines(Path::Silent);
-    /// // Somebody tells something, and it is lost.
+    /// // What somebody tells meanwhile is lost, and the line goes on as if nothing had been.
     /// remote.faults().edit_news(|news| news.retain(|one| !matches!(one, News::Message(_))));
     /// remote.faults().lines(Path::Open);
     /// ```

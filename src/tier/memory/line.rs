@@ -96,7 +96,9 @@ impl Line {
             }
             Mode::Messages => {
                 let fits = changes.tells.iter().filter(|(channel, _)| *channel == self.channel);
-                fits.map(|(_, message)| self.push(News::Message(Arc::clone(message)))).any(|_| true)
+                let push =
+                    |_, (_, message): &(_, Arc<[u8]>)| self.push(News::Message(message.clone()));
+                fits.fold(false, push)
             }
             Mode::OptIn | Mode::TtlOnly => false,
         }
@@ -107,29 +109,30 @@ impl Line {
         self.mode == Mode::Tracking && self.push(News::AllChanged)
     }
 
-    /// Queues one piece of news. It is true, so that it can be said in passing.
-    pub(super) fn push(&self, news: News) -> bool {
+    /// Queues one piece of news. It is true, so that it can be said in passing. It is called under the store's lock, so who
+    /// listens is woken later, by `deliver`.
+    fn push(&self, news: News) -> bool {
         let mut inbox = self.inbox.lock();
-        if inbox.cut.is_none() && inbox.queue.len() < WAITING {
+        if inbox.queue.len() < WAITING && inbox.cut.is_none() {
             inbox.queue.push_back(news);
-            return true;
+        } else {
+            inbox.cut(RemoteError::Unreachable("the listener is too slow".to_owned()));
         }
-        drop(inbox);
-        self.cut(RemoteError::Unreachable("the listener is too slow".to_owned()));
         true
     }
 
-    /// Tells the ear what is queued, unless somebody does so already.
+    /// Tells the ear what is queued, unless somebody does so already. Wakes who listens, if the line was answered or lost.
     pub(super) fn deliver(&self) {
         while let Some(news) = self.next() {
             let panicked = caught(|| self.tell(&news));
-            let waker = self.told(&news);
-            if panicked {
-                self.cut(RemoteError::Unreachable("the listener panicked".to_owned()));
-            }
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            self.told(&news, panicked);
+        }
+        let mut inbox = self.inbox.lock();
+        let ready = inbox.answered || inbox.cut.is_some();
+        let waker = if ready { inbox.waker.take() } else { None };
+        drop(inbox);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
@@ -156,27 +159,19 @@ impl Line {
         }
     }
 
-    fn told(&self, news: &News) -> Option<Waker> {
+    fn told(&self, news: &News, panicked: bool) {
         let mut inbox = self.inbox.lock();
         inbox.telling = false;
-        if !matches!(news, News::Alive(_)) {
-            return None;
+        inbox.answered |= matches!(news, News::Alive(_));
+        if panicked {
+            inbox.cut(RemoteError::Unreachable("the listener panicked".to_owned()));
         }
-        inbox.answered = true;
-        inbox.waker.take()
     }
 
     /// Ends the line for this reason, unless it has ended before.
     pub(super) fn cut(&self, why: RemoteError) {
-        let mut inbox = self.inbox.lock();
-        inbox.cut.get_or_insert(why);
-        let dropped = std::mem::take(&mut inbox.queue);
-        let waker = inbox.waker.take();
-        drop(inbox);
-        drop(dropped);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.inbox.lock().cut(why);
+        self.deliver();
     }
 
     /// Queues the question whether the line is there. It is to be asked under the store's lock.
@@ -187,7 +182,7 @@ impl Line {
 
     /// Waits until the question is answered, for this long at most.
     pub(super) async fn answer(&self, patience: Duration) -> Result<(), RemoteError> {
-        if self.inbox.lock().answered {
+        if std::mem::take(&mut self.inbox.lock().answered) {
             return Ok(());
         }
         let mut sleep = self.ear.sleep(patience);
@@ -218,10 +213,18 @@ impl Line {
             return Err(why.clone());
         }
         let last = inbox.waker.replace(waker);
-        let answered = inbox.answered;
+        // Taken: what is told later need not wake who sleeps until the next beat.
+        let answered = std::mem::take(&mut inbox.answered);
         drop(inbox);
         drop(last);
         Ok(answered)
+    }
+}
+
+impl Inbox {
+    fn cut(&mut self, why: RemoteError) {
+        self.cut.get_or_insert(why);
+        self.queue.clear();
     }
 }
 

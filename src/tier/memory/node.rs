@@ -90,7 +90,7 @@ struct Inner {
 struct State {
     counts: BTreeMap<Op, Count>,
     scripts: Vec<Script>,
-    holds: Vec<(Op, Side)>,
+    holds: Vec<Hold>,
     parked: BTreeMap<u64, Parked>,
     tickets: u64,
     calls: Path,
@@ -105,6 +105,13 @@ struct Script {
     /// It is done, and fails nevertheless.
     done: bool,
     error: RemoteError,
+}
+
+/// What is to be parked, and how often yet; `u64::MAX` is always.
+struct Hold {
+    op: Op,
+    side: Side,
+    left: u64,
 }
 
 struct Parked {
@@ -136,6 +143,15 @@ impl State {
             self.scripts.remove(at);
         }
         Some(said)
+    }
+
+    /// Whether this operation is to be held here. Uses up one of the times.
+    fn take_hold(&mut self, op: Op, side: Side) -> bool {
+        let held = |hold: &Hold| hold.left > 0 && hold.op.covers(op) && hold.side == side;
+        let Some(hold) = self.holds.iter_mut().find(|hold| held(hold)) else { return false };
+        hold.left -= u64::from(hold.left < u64::MAX);
+        self.holds.retain(|hold| hold.left > 0);
+        true
     }
 
     /// Decides about all of those parked that `which` chooses. Their wakers come back.
@@ -233,8 +249,8 @@ impl Node {
         }
     }
 
-    pub(super) fn hold(&self, op: Op, side: Side) {
-        self.0.state.lock().holds.push((op, side));
+    pub(super) fn hold(&self, op: Op, side: Side, left: u64) {
+        self.0.state.lock().holds.push(Hold { op, side, left });
     }
 
     /// Holds nothing any more, and lets go of what is held.
@@ -323,7 +339,7 @@ impl Future for Gate<'_> {
                 }
             }
         }
-        let Some(held) = this.stop(&state)? else { return Poll::Ready(Ok(())) };
+        let Some(held) = this.stop(&mut state)? else { return Poll::Ready(Ok(())) };
         let ticket = state.tickets;
         state.tickets += 1;
         state
@@ -338,13 +354,12 @@ impl Future for Gate<'_> {
 
 impl Gate<'_> {
     /// Whether it must wait here; if so, whether it is a test that holds it.
-    fn stop(&self, state: &State) -> Result<Option<bool>, RemoteError> {
+    fn stop(&self, state: &mut State) -> Result<Option<bool>, RemoteError> {
         let path = if self.op == Op::Listen { state.lines } else { state.calls };
         if path == Path::Cut {
             return Err(broken());
         }
-        let holds = |&(op, side): &(Op, Side)| op.covers(self.op) && side == self.side;
-        if !self.released && state.holds.iter().any(holds) {
+        if !self.released && state.take_hold(self.op, self.side) {
             return Ok(Some(true));
         }
         // A line that nothing gets through is made nevertheless: it is silent.
