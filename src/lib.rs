@@ -104,7 +104,7 @@ pub use load::{NoRuntime, Tokio};
 #[cfg(not(cachette_loom))]
 pub use maintainer::Maintainer;
 #[cfg(not(cachette_loom))]
-pub use observe::{Cause, Stats};
+pub use observe::{Cause, Hot, Stats};
 #[cfg(not(cachette_loom))]
 pub use pinned::Pinned;
 #[cfg(not(cachette_loom))]

@@ -4,6 +4,8 @@
 mod fills;
 #[path = "support/hand.rs"]
 mod hand;
+#[path = "tier/hot.rs"]
+mod hot;
 #[path = "tier/link.rs"]
 mod link;
 #[path = "tier/world.rs"]

@@ -166,7 +166,7 @@ where
         };
         if let LoadError::TimedOut(_) = error {
             // Who has written the key meanwhile has made this load one that nobody joins any more.
-            let written = self.fresh_entry(hash, key);
+            let written = self.fresh_entry(hash, key).filter(|it| self.is_good(&it.value));
             return written.or_else(|| self.stale(hash, key, Need::Instead)).ok_or(error);
         }
         self.instead(hash, key).ok_or(error)
@@ -178,7 +178,8 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let fresh = self.fresh(hash, key, V::clone).map(|(value, ..)| value);
-        fresh.or_else(|| self.stale(hash, key, Need::AtOnce).map(|stale| stale.value))
+        let good = fresh.filter(|value| self.is_good(value));
+        good.or_else(|| self.stale(hash, key, Need::AtOnce).map(|stale| stale.value))
     }
 
     /// The stale value of a key, of which a load has failed; nobody tries again for a while.

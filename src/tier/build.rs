@@ -5,6 +5,7 @@ use super::asker::Asker;
 use super::breaker::{Breaker, Circuit};
 use super::codec::Codec;
 use super::compress::Compression;
+use super::copies::{Copies, Hotness};
 use super::core::{Rules, TagsOf, Tier, TtlOf, VersionOf};
 use super::draws::Draws;
 use super::echoes::Echoes;
@@ -22,6 +23,7 @@ use super::undelivered::Undelivered;
 use crate::error::BuildError;
 use crate::freshness::Standing;
 use crate::load::{LoadingBuilder, LoadingCache, Source};
+use crate::observe::HotKeys;
 use crate::sync::{Arc, AtomicBool, AtomicU64};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -46,6 +48,7 @@ const LEAST: Duration = Duration::from_millis(40);
 /// | [`most_undelivered`](Self::most_undelivered) | 10,000 deletions |
 /// | [`max_value_bytes`](Self::max_value_bytes), [`compression`](Self::compression) | 8 MiB, none |
 /// | [`tags`](Self::tags), [`versions`](Self::versions), [`remote_ttl_by`](Self::remote_ttl_by) | none |
+/// | [`sample_hot_keys`](Self::sample_hot_keys), [`admit_above`](Self::admit_above), [`copies`](Self::copies) | keys are not counted, all are kept, no copies |
 /// | [`on_event`](Self::on_event) | nobody is told |
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TieredBuilder<K, V, E, S = ahash::RandomState> {
@@ -69,6 +72,9 @@ pub struct TieredBuilder<K, V, E, S = ahash::RandomState> {
     breaker: Breaker,
     most_undelivered: usize,
     hear: Option<Box<Hear>>,
+    sample: Option<u64>,
+    admit: Option<f64>,
+    copies: Option<Copies<K>>,
 }
 
 impl<K, V, E, S> LoadingBuilder<K, V, E, S>
@@ -103,6 +109,9 @@ where
             breaker: Breaker::default(),
             most_undelivered: 10_000,
             hear: None,
+            sample: None,
+            admit: None,
+            copies: None,
         }
     }
 }
@@ -223,6 +232,33 @@ where
         self
     }
 
+    /// Counts one read in so many, to tell which keys are hot: [`TieredCache::hot_keys`]. Where something below asks for it, one in 64 is,
+    /// unless chosen.
+    pub fn sample_hot_keys(mut self, one_in: u32) -> Self {
+        self.sample = Some(one_in.into());
+        self
+    }
+
+    /// Keeps in L1 only what is asked for so often a second, as the sample tells: for an L1 that is much smaller than what is asked for
+    /// once. What is not kept is asked of the remote each time.
+    pub fn admit_above(mut self, rate: f64) -> Self {
+        self.admit = Some(rate);
+        self
+    }
+
+    /// Spreads the reads of hot keys over this many copies in the remote, beside the first, each under a name of its own: a cluster has
+    /// them on different machines. `of` is told a key and how often a second it is asked for here, about, and says whether it is hot. Each
+    /// deletion and each put deletes the copies, of keys that are not hot as well: other processes may think otherwise. All processes
+    /// choose the same number.
+    pub fn copies(
+        mut self,
+        count: u8,
+        of: impl Fn(&K, f64) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.copies = Some(Copies { count, of: Box::new(of) });
+        self
+    }
+
     /// Hears of [events](Event): at most once a second of each kind, with how many of the kind were left out before. It must not block; a
     /// panic in it is caught.
     pub fn on_event(mut self, hear: impl Fn(&Event, u64) + Send + Sync + 'static) -> Self {
@@ -279,7 +315,9 @@ where
             events: Events::new(self.hear),
             timeout: self.timeout,
         };
-        let parts = Parts { codec: self.codec, asker, names, rules, most: self.most_undelivered };
+        let hot = hotness(self.sample, self.admit, self.copies, asker.clock.now());
+        let most = self.most_undelivered;
+        let parts = Parts { codec: self.codec, asker, names, rules, most, hot };
         let (l1, tier) = assemble(self.loading, parts)?;
         begin(&l1, &tier, self.on_loss, listen);
         Ok(TieredCache::new(l1, tier))
@@ -321,6 +359,21 @@ struct Parts<K, V> {
     names: Names,
     rules: Rules<K, V>,
     most: usize,
+    hot: Option<Hotness<K>>,
+}
+
+fn hotness<K: Hash + Eq + Clone>(
+    sample: Option<u64>,
+    admit: Option<f64>,
+    copies: Option<Copies<K>>,
+    now: Duration,
+) -> Option<Hotness<K>> {
+    /// One read in so many is counted, unless chosen.
+    const ONE_IN: u64 = 64;
+
+    let wanted = sample.is_some() || admit.is_some() || copies.is_some();
+    let keys = HotKeys::new(sample.unwrap_or(ONE_IN), now);
+    wanted.then_some(Hotness { keys, admit, copies })
 }
 
 type Levels<K, V, E, S> = (LoadingCache<K, Held<V>, E, S>, Arc<Tier<K, V, E>>);
@@ -354,6 +407,7 @@ where
             arrivals: Arrivals::default(),
             bell: Bell::default(),
             counts: Counts::default(),
+            hot: parts.hot,
             sent: AtomicU64::new(0),
             gone: AtomicBool::new(false),
         });

@@ -4,6 +4,7 @@ use super::arrivals::Arrivals;
 use super::asker::Asker;
 use super::codec::Codec;
 use super::compress::Compression;
+use super::copies::Hotness;
 use super::draws::Draws;
 use super::echoes::Echoes;
 use super::envelope::{self, Opened, Sealing, Wanted};
@@ -61,6 +62,8 @@ pub(super) struct Tier<K, V, E> {
     pub(super) arrivals: Arrivals,
     pub(super) bell: Bell,
     pub(super) counts: Counts,
+    /// What is done about hot keys, if anything.
+    pub(super) hot: Option<Hotness<K>>,
     /// Who this process is, and how many messages it has sent.
     pub(super) node: u64,
     pub(super) sent: AtomicU64,

@@ -14,6 +14,7 @@ use super::names::RemoteKey;
 use super::remote::{Mode, Place, RemoteError, Token, Turn, Write};
 use crate::sync::Arc;
 use crate::time::NEVER;
+use std::hash::Hash;
 
 /// A key that is to be loaded, with its lease, if it has one.
 pub(super) struct Wanted<K, V, E>
@@ -87,7 +88,7 @@ where
 
 impl<K, V, E> Tier<K, V, E>
 where
-    K: RemoteKey + Clone + Send + Sync + 'static,
+    K: RemoteKey + Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     E: Send + Sync + 'static,
 {

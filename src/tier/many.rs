@@ -23,12 +23,21 @@ where
     E: Send + Sync + 'static,
 {
     pub(super) async fn fetch_many(self: Arc<Self>, keys: Vec<K>) -> Answers<K, Held<V>, E> {
+        let answers = self.find_many(keys).await;
+        let admit = |(key, answer): (K, Result<Held<V>, E>)| {
+            let answer = answer.map(|held| self.admitted(&key, held));
+            (key, answer)
+        };
+        answers.into_iter().map(admit).collect()
+    }
+
+    async fn find_many(self: &Arc<Self>, keys: Vec<K>) -> Answers<K, Held<V>, E> {
         let (mut answers, mut wanted, later) = self.look_many(keys).await;
         answers.extend(self.load_many(std::mem::take(&mut wanted)).await);
         if later.is_empty() {
             return answers;
         }
-        let tier = &self;
+        let tier = self;
         let look = |(key, place): (K, Place)| async move {
             let looked = tier.look(&place, Why::Missed).await;
             (key, place, looked)

@@ -6,6 +6,7 @@ mod breaker;
 mod build;
 mod codec;
 mod compress;
+mod copies;
 mod core;
 mod draws;
 mod echoes;

@@ -3,6 +3,7 @@
 //! ```text
 //!   {users.3:k:42}        the value of key 42, in the namespace `users`, of values of schema 3
 //!   lease{users.3:k:42}   its lease
+//!   {users.3:r1:42}       a copy of it
 //!   {users.3:t:red}       the generation of the tag `red`
 //!   {users.3:g}           the generation of the whole namespace
 //!   {users.3:m}           the channel
@@ -137,6 +138,11 @@ impl Names {
         Place::of(self.name(b"k:", |name| key.write(name)))
     }
 
+    /// The place of a copy of a key's value; its number is at least 1.
+    pub(super) fn copy<K: RemoteKey>(&self, key: &K, copy: u8) -> Place {
+        Place::of(self.name(format!("r{copy}:").as_bytes(), |name| key.write(name)))
+    }
+
     pub(super) fn tag(&self, tag: &str) -> Vec<u8> {
         self.name(b"t:", |name| name.extend_from_slice(tag.as_bytes()))
     }
@@ -154,12 +160,19 @@ impl Names {
         let Some(inner) = inner.and_then(|inner| inner.strip_suffix(b"}")) else {
             return Named::Other;
         };
-        if let Some(key) = inner.strip_prefix(b"k:") {
+        if let Some(key) = inner.strip_prefix(b"k:").or_else(|| of_copy(inner)) {
             return K::read(key).map_or(Named::Other, Named::Value);
         }
         let tag = inner.strip_prefix(b"t:").and_then(|tag| std::str::from_utf8(tag).ok());
         tag.map_or(Named::Other, Named::Tag)
     }
+}
+
+/// The key in the name of a copy.
+fn of_copy(inner: &[u8]) -> Option<&[u8]> {
+    let numbered = inner.strip_prefix(b"r")?;
+    let digits = numbered.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    numbered.get(digits..)?.strip_prefix(b":")
 }
 
 #[cfg(test)]
@@ -174,6 +187,8 @@ mod tests {
         assert_eq!(place.lease, b"lease{users.3:k:42}");
         assert_eq!(names.read::<u64>(&place.value), Named::Value(42));
         assert_eq!(names.read::<u64>(&place.lease), Named::Other);
+        assert_eq!(names.copy(&42_u64, 255).value, b"{users.3:r255:42}");
+        assert_eq!(names.read::<u64>(&names.copy(&42_u64, 255).value), Named::Value(42));
         assert_eq!(names.read::<u64>(&names.tag("red}")), Named::Tag("red}"));
         assert_eq!(names.read::<u64>(&names.generation), Named::Generation);
         for other in ["{users.3:k:042}", "{users.3:k:+42}", "{users.3:k:42", "{users.4:k:42}", ""] {

@@ -22,6 +22,7 @@ use super::remote::{Claim, Found, Place, Read, Token};
 use crate::load::{Old, Why};
 use crate::sync::Arc;
 use crate::time::deadline;
+use std::hash::Hash;
 use std::time::Duration;
 
 /// How long to wait for the line to tell of a change, before the remote is asked again.
@@ -41,7 +42,7 @@ pub(super) enum Looked<V> {
 
 impl<K, V, E> Tier<K, V, E>
 where
-    K: RemoteKey + Clone + Send + Sync + 'static,
+    K: RemoteKey + Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
@@ -52,8 +53,27 @@ where
         old: Option<Old<V>>,
         why: Why,
     ) -> Result<Held<V>, E> {
+        let held = self.find(key.clone(), old, why).await?;
+        Ok(self.admitted(&key, held))
+    }
+
+    /// A value that is not to be kept here is not, if its key is not asked for often enough.
+    pub(super) fn admitted(&self, key: &K, mut held: Held<V>) -> Held<V> {
+        let now = self.asker.clock.now();
+        if self.hot.as_ref().is_some_and(|hot| !hot.admits(key, now)) {
+            held.end = 0;
+        }
+        held
+    }
+
+    async fn find(self: &Arc<Self>, key: K, old: Option<Old<V>>, why: Why) -> Result<Held<V>, E> {
         let place = self.names.place(&key);
-        match self.look(&place, why).await {
+        let copied = if why == Why::Missed { self.look_at_copy(&key, &place).await } else { None };
+        let looked = match copied {
+            Some(held) => Looked::Found(held),
+            None => self.look(&place, why).await,
+        };
+        match looked {
             Looked::Found(held) => {
                 self.counts.remote_hits();
                 Ok(held)

@@ -10,6 +10,7 @@ use super::stats::TierStats;
 use crate::cache::Cache;
 use crate::error::LoadError;
 use crate::load::{Loaded, LoadingCache, block_on};
+use crate::observe::Hot;
 use crate::sync::{Arc, Ordering};
 use equivalent::Equivalent;
 use std::fmt;
@@ -139,7 +140,43 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let Inner { l1, tier } = &**self.inner();
+        if tier.hot.as_ref().is_some_and(|hot| hot.keys.samples()) {
+            self.count(key);
+        }
         l1.fresh(hash, key, |held| tier.serves(held).then(|| held.value.clone()))?.0
+    }
+
+    /// Counts a key that is asked for.
+    #[cold]
+    fn count<Q>(&self, key: &Q)
+    where
+        Q: ?Sized + ToOwned<Owned = K>,
+    {
+        let tier = &self.inner().tier;
+        if let Some(hot) = &tier.hot {
+            hot.keys.count(key.to_owned(), tier.asker.clock.now());
+        }
+    }
+
+    /// The keys that this process is asked for most, the hottest first, from a [sample](super::TieredBuilder::sample_hot_keys) of the
+    /// last ten to twenty seconds; none if there is no sample. Bulk loads are not counted. O(1).
+    ///
+    /// ```
+    /// # use cachette::{Cache, Threads, tier::{MemoryRemote, Raw}};
+    /// # let cache = Cache::builder().capacity(9).loader(|n: &u8| vec![*n]).spawn(Threads::new())
+    /// #     .remote(MemoryRemote::new(), Raw).namespace("n").remote_ttl(std::time::Duration::from_secs(9))
+    /// #     .sample_hot_keys(1).build()?;
+    /// for key in [1, 7, 7, 2, 7] {
+    ///     cache.load(&key).unwrap();
+    /// }
+    /// assert_eq!(cache.hot_keys(1)[0].key, 7);
+    /// # Ok::<(), cachette::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn hot_keys(&self, most: usize) -> Vec<Hot<K>> {
+        let tier = &self.inner().tier;
+        let top = tier.hot.as_ref().map(|hot| hot.keys.top(most, tier.asker.clock.now()));
+        top.unwrap_or_default()
     }
 
     /// The value of a key that this process has. Nothing is asked of the remote, nor loaded.

@@ -135,7 +135,9 @@ where
 {
     /// Deletes keys on both levels; with a version, unless it is that or a higher one.
     pub(super) async fn delete(self: Arc<Self>, keys: Vec<K>, unless: Option<u64>) -> Delivery {
-        let places: Vec<Place> = keys.iter().map(|key| self.tier.names.place(key)).collect();
+        let tier = &self.tier;
+        let all = |key| std::iter::once(tier.names.place(key)).chain(tier.copies(key));
+        let places: Vec<Place> = keys.iter().flat_map(all).collect();
         self.forget(&keys, unless);
         let asked: Vec<_> = places.iter().map(|place| (place, unless)).collect();
         let deleted = self.tier.delete_places(&asked).await;
@@ -173,7 +175,7 @@ where
         let lead = self.l1.begin_write(&key);
         let began = tier.now();
         let mut held = Held { value, id: 0, end: NEVER, bounded: false, more: None };
-        let written = match self.sealed(&key, &mut held).await {
+        let mut written = match self.sealed(&key, &mut held).await {
             Ok(sealed) => self.write(&place, &mut held, sealed).await,
             Err(Some(why)) => {
                 tier.tell(&Event::Unwritable { name: place.value.clone(), why });
@@ -181,8 +183,13 @@ where
             }
             Err(None) => Err(RemoteError::Spared),
         };
+        let copies: Vec<Place> = tier.copies(&key).collect();
+        if written == Ok(true) && !copies.is_empty() {
+            let asked: Vec<_> = copies.iter().map(|copy| (copy, None)).collect();
+            written = tier.delete_places(&asked).await.map(|_| true);
+        }
         if written.is_err() {
-            tier.owe([&place]);
+            tier.owe(copies.iter().chain([&place]));
         }
         if let Ok(false) = written {
             drop(lead);

@@ -55,6 +55,7 @@ fn t14_a_line_that_says_nothing_is_believed_no_longer_than_the_bound() {
     // Its background does not run at all: its own clock is enough.
     one.clock().advance(BOUND);
     assert_eq!(one.local(7), None);
+    assert_eq!(one.call(one.cache.load_many_async(&[7])).end(), [Ok("2".to_owned())]);
     world.live(&[&one, &two], BOUND);
     let lost = |event: &Event| matches!(event, Event::LinkLost { cause: RemoteError::TimedOut(_) });
     assert!(one.events().iter().any(lost));
