@@ -110,6 +110,16 @@ mod by_serde {
         }
     }
 
+    /// An address is a text where people read it, and bytes where they do not.
+    #[test]
+    fn types_are_told_who_reads() {
+        let address = (std::net::Ipv4Addr::LOCALHOST, 1_u8);
+        comes_back(&Json, &address);
+        comes_back(&MessagePack, &address);
+        comes_back(&Postcard, &address);
+        assert_eq!(encoded(&Json, &address), br#"["127.0.0.1",1]"#);
+    }
+
     #[test]
     fn ids_differ_and_stay() {
         let ids =
@@ -222,8 +232,12 @@ mod by_serde {
     fn a_type_that_needs_no_bytes_ends() {
         #[derive(Deserialize, Serialize)]
         struct Endless(Option<Box<Self>>);
+        #[derive(Deserialize, Serialize)]
+        struct Alone(Box<Self>);
         refused::<Endless>(&Json, b"1");
         refused::<Endless>(&MessagePack, b"\x01");
+        refused::<Alone>(&Json, b"1");
+        refused::<Alone>(&Postcard, b"1");
     }
 
     /// Fails with what it is told to expect.
@@ -277,6 +291,8 @@ mod by_serde {
         refused::<Vec<()>>(&Postcard, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01");
         let lists = vec![vec![(); 1 << 15]; 3];
         refused::<Vec<Vec<()>>>(&Postcard, &encoded(&Postcard, &lists));
+        // 2^17.
+        refused::<BTreeMap<(), ()>>(&Postcard, b"\x80\x80\x08");
         let map: HashMap<(), Vec<()>> = [((), vec![(); most + 3])].into();
         refused::<HashMap<(), Vec<()>>>(&Postcard, &encoded(&Postcard, &map));
     }
