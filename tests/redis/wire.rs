@@ -151,7 +151,7 @@ fn a_beat_that_comes_in_the_middle_of_a_word_loses_nothing() {
             assert_eq!(server.command(), ["PING"]);
             server.say(rest);
             server.say("+PONG\r\n");
-            while heard.any() != changed(&name) {}
+            assert_eq!(heard.next(), changed(&name));
         }
     }
 }
