@@ -52,6 +52,19 @@ fn an_operation_frees_a_few_of_those_that_expired() {
 }
 
 #[test]
+fn what_has_expired_and_is_not_yet_freed_is_not_seen() {
+    let mut store = Store::new();
+    for name in 0..100_u8 {
+        store.put(&[name], bytes(1), SECOND).unwrap();
+    }
+    store.turn(1_000_000_000);
+    assert_eq!(store.scan(&super::glob::Glob::new(b"*"), None).names, Vec::<Vec<u8>>::new());
+    assert_eq!((store.peek(&[99]), store.len()), (None, 67));
+    assert_eq!(store.head(&[98]), None);
+    store.assert_valid();
+}
+
+#[test]
 fn a_write_that_finds_no_room_frees_all_that_expired() {
     let mut store = Store::new();
     for name in 0..100_u8 {
