@@ -2,7 +2,7 @@
 
 use super::arrivals::Arrivals;
 use super::asker::Asker;
-use super::codec::Codec;
+use super::codec::{Codec, CodecError};
 use super::compress::Compression;
 use super::copies::Hotness;
 use super::draws::Draws;
@@ -17,6 +17,7 @@ use super::names::Names;
 use super::remote::{Found, Mode, Place, Read, RemoteError};
 use super::stats::Counts;
 use super::undelivered::Undelivered;
+use crate::caught::caught;
 use crate::load::{Source, Spawn};
 use crate::sync::{Arc, AtomicBool, AtomicU64};
 use crate::time::{NEVER, deadline, nanos};
@@ -209,9 +210,9 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             Err(why) => return Err(self.unreadable(place, why.to_string())),
         };
         let stamps = self.in_force(&opened).await?;
-        let value = match self.codec.decode(&opened.payload) {
+        let value = match unless_it_panics(|| self.codec.decode(&opened.payload)) {
             Ok(value) => value,
-            Err(why) => return Err(self.unreadable(place, why.to_string())),
+            Err(why) => return Err(self.unreadable(place, why)),
         };
         let left = left.map(|left| left.saturating_sub(opened.grace));
         let end = left.map_or(NEVER, |left| deadline(sent, left));
@@ -264,7 +265,7 @@ impl<K, V: 'static, E> Tier<K, V, E> {
         let (rules, value) = (&self.rules, &held.value);
         let stamps = held.more.as_ref().map_or(&[][..], |more| &more.stamps);
         let mut payload = Vec::new();
-        self.codec.encode(value, &mut payload).map_err(|why| why.to_string())?;
+        unless_it_panics(|| self.codec.encode(value, &mut payload))?;
         let ttl = rules.ttl_by.as_ref().map_or(rules.ttl, |by| by(key, value));
         let mut tags: Vec<(Arc<str>, u64)> = vec![(Arc::from(""), all)];
         tags.extend(stamps.iter().map(|stamp| (Arc::clone(&stamp.tag), stamp.number)));
@@ -317,5 +318,16 @@ impl<K, V: 'static, E> Tier<K, V, E> {
     /// The end of what is written now to the remote for so long.
     pub(super) fn end_of(&self, sent: u64, ttl: Duration) -> u64 {
         if nanos(ttl) == NEVER { NEVER } else { deadline(sent, ttl) }
+    }
+}
+
+/// What a codec gives, or why it gives nothing: its code is the program's, and what it reads may be anybody's.
+fn unless_it_panics<T>(run: impl FnOnce() -> Result<T, CodecError>) -> Result<T, String> {
+    let mut ran = None;
+    caught(|| ran = Some(run()));
+    match ran {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(why)) => Err(why.to_string()),
+        None => Err("the codec panicked".to_owned()),
     }
 }
