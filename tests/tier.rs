@@ -1,10 +1,16 @@
 //! Two levels: processes that share a remote, each with its own L1, before one system of record. All time passes by hand.
 
+#![cfg(feature = "test-kit")]
+
 #[path = "tier/fills.rs"]
 mod fills;
 #[path = "support/hand.rs"]
 mod hand;
 #[path = "tier/link.rs"]
 mod link;
+#[path = "tier/lives.rs"]
+mod lives;
+#[path = "support/rng.rs"]
+mod rng;
 #[path = "tier/world.rs"]
 mod world;
