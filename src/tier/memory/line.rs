@@ -96,7 +96,9 @@ impl Line {
             }
             Mode::Messages => {
                 let fits = changes.tells.iter().filter(|(channel, _)| *channel == self.channel);
-                fits.map(|(_, message)| self.push(News::Message(Arc::clone(message)))).any(|_| true)
+                // Each is told, not the first alone.
+                fits.filter(|(_, message)| self.push(News::Message(Arc::clone(message)))).count()
+                    > 0
             }
             Mode::OptIn | Mode::TtlOnly => false,
         }
