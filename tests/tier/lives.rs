@@ -46,8 +46,7 @@ impl Choices {
         if rng.below(3) == 0 {
             local = local.refresh_ahead(0.5);
         }
-        let losses =
-            [OnLinkLoss::Flush, OnLinkLoss::Bypass, OnLinkLoss::ServeStale(millis(600))];
+        let losses = [OnLinkLoss::Flush, OnLinkLoss::Bypass, OnLinkLoss::ServeStale(millis(600))];
         // Where nobody tells of changes, the bound is the TTL unless it is chosen.
         let bound = (modes.len() > 1 || rng.below(2) == 0).then_some(BOUND);
         Self {
