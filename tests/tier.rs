@@ -2,6 +2,8 @@
 
 #![cfg(feature = "test-kit")]
 
+#[path = "tier/failure.rs"]
+mod failure;
 #[path = "tier/fills.rs"]
 mod fills;
 #[path = "support/hand.rs"]
@@ -12,5 +14,7 @@ mod link;
 mod lives;
 #[path = "support/rng.rs"]
 mod rng;
+#[path = "tier/time.rs"]
+mod time;
 #[path = "tier/world.rs"]
 mod world;
