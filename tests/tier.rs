@@ -2,6 +2,12 @@
 
 #![cfg(feature = "test-kit")]
 
+#[path = "tier/builder.rs"]
+mod builder;
+#[path = "tier/bulk.rs"]
+mod bulk;
+#[path = "tier/codecs.rs"]
+mod codecs;
 #[path = "tier/failure.rs"]
 mod failure;
 #[path = "tier/fills.rs"]
@@ -14,6 +20,8 @@ mod link;
 mod lives;
 #[path = "support/rng.rs"]
 mod rng;
+#[path = "tier/tags.rs"]
+mod tags;
 #[path = "tier/time.rs"]
 mod time;
 #[path = "tier/world.rs"]

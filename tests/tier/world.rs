@@ -59,7 +59,7 @@ impl Source {
         self.0.lock().unwrap().down = down;
     }
 
-    async fn load(self, key: u64) -> Result<String, Down> {
+    pub(crate) async fn load(self, key: u64) -> Result<String, Down> {
         let (value, parked) = {
             let mut records = self.0.lock().unwrap();
             records.loads += 1;
