@@ -195,8 +195,7 @@ impl Store {
         match self.get(&read.place.value) {
             None => {}
             Some(Item { what: What::Other, .. }) => return Ok(Found::Foreign),
-            Some(Item { what: What::Bytes(bytes), .. })
-                if instead_of.is_some() && head(bytes) == instead_of => {}
+            Some(Item { what: What::Bytes(bytes), .. }) if instead_of == Some(padded(bytes)) => {}
             Some(Item { what: What::Bytes(bytes), deadline }) => {
                 let left = (*deadline != NEVER).then(|| left(now, *deadline));
                 return Ok(Found::Value { bytes: bytes.to_vec(), left });
@@ -345,6 +344,13 @@ impl What {
     fn cost(&self, name: &[u8]) -> u64 {
         (name.len() + self.bytes().map_or(0, <[u8]>::len)) as u64 + OVERHEAD
     }
+}
+
+/// The first bytes of anything, filled up with zeros.
+fn padded(bytes: &[u8]) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    head
 }
 
 /// The first bytes of a value that is long enough.
