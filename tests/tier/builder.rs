@@ -31,7 +31,8 @@ fn what_is_missing_is_named() {
     let nameless = || loading().spawn(Hand::default()).remote(MemoryRemote::new(), Raw);
     refused(nameless().remote_ttl(seconds(9)), BuildError::Namespace, "needs a namespace");
     refused(nameless().namespace("test"), BuildError::NoRemoteTtl, "remote_ttl(..)");
-    let lonely = loading().remote(MemoryRemote::new(), Raw).namespace("test").remote_ttl(seconds(9));
+    let lonely =
+        loading().remote(MemoryRemote::new(), Raw).namespace("test").remote_ttl(seconds(9));
     refused(lonely, BuildError::NoSpawn("remote"), "`remote` needs the background");
     let boundless = Cache::<u64, String>::builder()
         .loader(|key| Ok::<_, Down>(key.to_string()))

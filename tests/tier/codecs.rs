@@ -88,7 +88,9 @@ fn t31_names_of_ours_that_nobody_wrote_harm_nobody() {
     let world = World::new();
     let node = world.node();
     assert_eq!(node.value(7), 0);
-    for name in ["{test.0:", "{test.0:}", "{test.0:k:}", "{test.0:k:x}", "{test.0:k:007}", "{test.0:z"] {
+    for name in
+        ["{test.0:", "{test.0:}", "{test.0:k:}", "{test.0:k:x}", "{test.0:k:007}", "{test.0:z"]
+    {
         world.remote.put_foreign(name.as_bytes(), b"x");
     }
     world.remote.put_foreign(b"{test.0:t:\xFF}", b"x");
@@ -157,6 +159,7 @@ fn values_over_the_limit_are_neither_written_nor_read() {
     let (one, two) = (world.node(), world.node_with(small));
     world.source.write(7, 12_345);
     assert_eq!(two.value(7), 12_345);
+    two.settle();
     assert_eq!(world.remote.peek(NAME), None);
     assert_eq!((one.value(7), two.local(7)), (12_345, None), "it is told of what it has itself");
     world.live(&[&one, &two], millis(1_100));

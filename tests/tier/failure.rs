@@ -276,9 +276,8 @@ fn a_remote_that_is_full_refuses_and_values_are_served() {
     let node = world.node();
     world.remote.set_capacity(0);
     assert_eq!(node.value(7), 0);
-    let refused = |event: &Event| {
-        matches!(event, Event::RemoteFailed { error: RemoteError::Refused(_), .. })
-    };
+    let refused =
+        |event: &Event| matches!(event, Event::RemoteFailed { error: RemoteError::Refused(_), .. });
     assert!(node.events().iter().any(refused));
     assert!(is_queued(&node.call(node.cache.put_async(8, "8".to_owned())).end()));
     assert_eq!(node.value(8), 8);
