@@ -166,8 +166,8 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             return Ok(Vec::new());
         }
         let names: Vec<&[u8]> = cells.iter().map(|(name, _)| name.as_slice()).collect();
-        let now = self.now();
-        let questions: Vec<_> = cells.iter().map(|(_, cell)| cell.ask(now)).collect();
+        let moment = self.generations.moment();
+        let questions: Vec<_> = cells.iter().map(|(_, cell)| cell.ask(moment)).collect();
         let fresh = self.draws.number();
         let ask = self.asker.ask("read generations", |it| it.numbers(&names, fresh, Duration::MAX));
         let numbers = ask.await?;
@@ -237,11 +237,12 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             Ok(_) => return Err(Bad::Spoilt),
             Err(_) => return Err(Bad::Unsure),
         }
+        let names: Vec<&str> = tags.iter().map(|&(tag, _)| tag).collect();
+        let stamps = self.stamps(&names).await.map_err(|_| Bad::Unsure)?;
+        // After they were asked for: what is given up from now on is told of by the stamps.
         if tags.iter().any(|(tag, _)| self.undelivered.covers_tag(tag)) {
             return Err(Bad::Spoilt);
         }
-        let names: Vec<&str> = tags.iter().map(|&(tag, _)| tag).collect();
-        let stamps = self.stamps(&names).await.map_err(|_| Bad::Unsure)?;
         let all_are = stamps.iter().zip(tags).all(|(stamp, tag)| stamp.number == tag.1);
         if all_are { Ok(stamps) } else { Err(Bad::Spoilt) }
     }

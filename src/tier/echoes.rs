@@ -33,7 +33,7 @@ pub(super) struct Echoes {
 struct State {
     /// Names that were written, and when.
     expected: HashMap<Vec<u8>, u64, ahash::RandomState>,
-    /// Those that were told of, and when.
+    /// Those that were told of, and since when they may have been changed.
     doubts: HashMap<Vec<u8>, u64, ahash::RandomState>,
     /// The oldest of those that are being compared.
     comparing: Option<u64>,
@@ -53,12 +53,12 @@ impl Echoes {
         self.state.lock().expected.remove(name);
     }
 
-    /// A name has changed. True if that may have been one's own doing: it is in doubt now. The second change is another's.
-    pub(super) fn doubt(&self, name: &[u8], now: u64) -> bool {
+    /// A name has changed, since that time. True if that may have been one's own doing: it is in doubt now. The second change is another's.
+    pub(super) fn doubt(&self, name: &[u8], since: u64) -> bool {
         let mut state = self.state.lock();
         let own = state.expected.remove(name).is_some();
         if own {
-            state.doubts.insert(name.to_vec(), now);
+            state.doubts.entry(name.to_vec()).or_insert(since);
         }
         own
     }
@@ -76,7 +76,7 @@ impl Echoes {
         self.state.lock().comparing = None;
     }
 
-    /// When the oldest doubt came up that has not been settled.
+    /// Since when the oldest doubt has been one that has not been settled.
     pub(super) fn oldest(&self) -> u64 {
         let state = self.state.lock();
         state.doubts.values().copied().chain(state.comparing).min().unwrap_or(NEVER)

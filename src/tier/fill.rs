@@ -63,6 +63,8 @@ where
 #[derive(Clone, Copy)]
 pub(super) struct Load {
     began: u64,
+    /// The same, among what is told of tags.
+    moment: u64,
     cost: u64,
     /// The generation of all values before it; none if nothing is to be written.
     all: Option<u64>,
@@ -113,7 +115,7 @@ where
     /// To be called before the loader: what is deleted while it runs is of another generation after.
     pub(super) async fn begin_load(&self, leased: bool) -> Load {
         let all = if leased { self.generation().await.ok() } else { None };
-        Load { began: self.now(), cost: 0, all }
+        Load { began: self.now(), moment: self.generations.moment(), cost: 0, all }
     }
 
     /// Writes what was loaded under a lease that still stands, by one call.
@@ -147,7 +149,7 @@ where
 
     /// Decides whether a value is to be written, and how.
     async fn prepare(&self, wanted: Wanted<K, V, E>, value: V, load: Load) -> Filling<K, V, E> {
-        let stamps = self.stamps_since(&wanted.key, &value, load.began).await;
+        let stamps = self.stamps_since(&wanted.key, &value, load.moment).await;
         let version = self.version(&wanted.key, &value);
         // Where it is not known, its tags may have been deleted while it was loaded.
         let end = if stamps.is_some() { NEVER } else { 0 };
@@ -224,7 +226,7 @@ where
         Ok(written)
     }
 
-    /// The tags of a value, with the numbers that were in force all the time since then; none if that is not known.
+    /// The tags of a value, with the numbers that were in force all the time since that moment; none if that is not known.
     pub(super) async fn stamps_since(&self, key: &K, value: &V, since: u64) -> Option<Vec<Stamp>> {
         let tags = self.tags(key, value);
         let known = || -> Option<Vec<Stamp>> {
@@ -241,6 +243,10 @@ where
         // A tag that nobody knew is known then; of the others the next load will know.
         let names: Vec<&str> = tags.iter().map(String::as_str).collect();
         self.stamps(&names).await.ok()?;
+        // A change that was told meanwhile may have been that the number was put there.
+        if tags.iter().any(|tag| self.generations.cell(tag).1.number() == 0) {
+            self.stamps(&names).await.ok()?;
+        }
         known()
     }
 }

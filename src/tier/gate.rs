@@ -38,6 +38,8 @@ struct State {
     mode: Option<Mode>,
     /// When the last question was asked that has been answered, or a change was left in doubt.
     proof: Option<u64>,
+    /// When the last question was asked that has been answered: what is told of now has changed after that.
+    heard: u64,
     /// L1 holds what may have changed unheard of. Counts the reasons; `None` if there is none.
     dirty: Option<u64>,
     reasons: u64,
@@ -46,7 +48,7 @@ struct State {
 
 impl Gate {
     pub(super) fn new(bound: Duration) -> Self {
-        let state = State { mode: None, proof: None, dirty: None, reasons: 0, bound };
+        let state = State { mode: None, proof: None, heard: 0, dirty: None, reasons: 0, bound };
         Self { until: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
@@ -60,7 +62,7 @@ impl Gate {
     pub(super) fn up(&self, mode: Mode) {
         let mut state = self.state.lock();
         state.mode = Some(mode);
-        state.proof = None;
+        (state.proof, state.heard) = (None, 0);
         state.soil();
         self.shut();
     }
@@ -99,6 +101,17 @@ impl Gate {
         let mut state = self.state.lock();
         state.proof = state.proof.max(Some(asked));
         self.publish(&state);
+    }
+
+    /// The line has answered what it was asked then, whatever is in doubt.
+    pub(super) fn heard(&self, asked: u64) {
+        let mut state = self.state.lock();
+        state.heard = state.heard.max(asked);
+    }
+
+    /// What is told of now has not changed before this time.
+    pub(super) fn last_heard(&self) -> u64 {
+        self.state.lock().heard
     }
 
     pub(super) fn mode(&self) -> Option<Mode> {

@@ -16,6 +16,9 @@
 //!
 //! 1. A cell's number was in force at `since`, and no change has been heard of after; 0 is not known.
 //! 2. What was asked for before a change is never noted after it.
+//!
+//! When a number was asked for, when a load began, when a change was told: these are put in order by a count of moments. By the clock two of them
+//! may be at the same time.
 
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use std::collections::HashMap;
@@ -33,8 +36,10 @@ pub(super) struct Cell {
 
 #[derive(Debug, Default)]
 struct CellState {
-    /// When the number was asked for.
+    /// The moment at which the number was asked for.
     since: u64,
+    /// A number that this process put there, where there was none.
+    created: u64,
     /// Counts what it has been told of.
     changes: u64,
 }
@@ -52,48 +57,46 @@ impl Cell {
         self.number.load(Ordering::Acquire)
     }
 
-    /// The number, if it was in force from that time on to now.
-    pub(super) fn number_since(&self, time: u64) -> Option<u64> {
+    /// The number, if it was in force from that moment on to now.
+    pub(super) fn number_since(&self, moment: u64) -> Option<u64> {
         let state = self.state.lock();
-        Some(self.number()).filter(|&number| number != 0 && state.since <= time)
+        Some(self.number()).filter(|&number| number != 0 && state.since <= moment)
     }
 
-    pub(super) fn ask(self: &Arc<Self>, now: u64) -> Question {
+    pub(super) fn ask(self: &Arc<Self>, moment: u64) -> Question {
         let changes = self.state.lock().changes;
-        Question { cell: Arc::clone(self), changes, asked: now }
+        Question { cell: Arc::clone(self), changes, asked: moment }
     }
 
-    fn change(&self, number: u64, now: u64) {
+    fn change(&self, number: u64, moment: u64) {
         let mut state = self.state.lock();
         state.changes += 1;
-        state.since = now;
+        state.since = moment;
         self.number.store(number, Ordering::Release);
     }
 }
 
 impl Question {
-    /// The number that was in force at some time since it was asked for.
+    /// The number that was in force at some moment since it was asked for.
     pub(super) fn answer(&self, number: u64) {
         let mut state = self.cell.state.lock();
         if state.changes != self.changes {
             return;
         }
         // An older answer to the same says the same; the earlier it is known from, the better.
-        if self.cell.number() != number {
+        if number == state.created {
+            state.since = 0;
+        } else if self.cell.number() != number {
             state.since = self.asked;
         }
         self.cell.number.store(number, Ordering::Release);
     }
-}
 
-impl Question {
-    /// There was no number, and this one was put there: no value of the tag can have been deleted.
+    /// There was no number, and this one was put there: as long as it is there, no value of the tag has ever been deleted. Where that is told
+    /// of as a change before the answer comes, the next question finds the same number.
     pub(super) fn answer_new(&self, number: u64) {
+        self.cell.state.lock().created = number;
         self.answer(number);
-        let mut state = self.cell.state.lock();
-        if state.changes == self.changes {
-            state.since = 0;
-        }
     }
 }
 
@@ -119,9 +122,15 @@ pub(super) struct Generations {
     /// The namespace, whose values are all.
     pub(super) all: Arc<Cell>,
     cells: Mutex<HashMap<Arc<str>, Arc<Cell>, ahash::RandomState>>,
+    moments: AtomicU64,
 }
 
 impl Generations {
+    /// Now: after all moments that were asked for before.
+    pub(super) fn moment(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     pub(super) fn cell(&self, tag: &str) -> (Arc<str>, Arc<Cell>) {
         let mut cells = self.cells.lock();
         if let Some((tag, cell)) = cells.get_key_value(tag) {
@@ -139,15 +148,23 @@ impl Generations {
     }
 
     /// A tag has another number: this one, or one that is not known.
-    pub(super) fn change(&self, tag: &str, number: u64, now: u64) {
+    pub(super) fn change(&self, tag: &str, number: u64) {
         let cell = self.cells.lock().get(tag).cloned();
         if let Some(cell) = cell {
-            cell.change(number, now);
+            cell.change(number, self.moment());
         }
     }
 
-    pub(super) fn change_all(&self, number: u64, now: u64) {
-        self.all.change(number, now);
+    /// Gives up what has a tag: whatever its number is said to be, what has it now is no good.
+    pub(super) fn give_up(&self, tag: &str) {
+        let cell = self.cells.lock().remove(tag);
+        if let Some(cell) = cell {
+            cell.change(0, self.moment());
+        }
+    }
+
+    pub(super) fn change_all(&self, number: u64) {
+        self.all.change(number, self.moment());
     }
 
     /// Nothing is known any more.
@@ -181,7 +198,7 @@ mod tests {
         let generations = Generations::default();
         let (tag, cell) = generations.cell("red");
         let question = cell.ask(10);
-        generations.change("red", 0, 11);
+        generations.change("red", 0);
         question.answer(7);
         assert_eq!(cell.number(), 0);
         cell.ask(12).answer(8);
@@ -192,13 +209,44 @@ mod tests {
     }
 
     #[test]
+    fn t23_a_new_number_is_known_for_ever_though_it_is_told_of_as_a_change() {
+        let generations = Generations::default();
+        let (_, cell) = generations.cell("red");
+        let question = cell.ask(10);
+        generations.change("red", 0);
+        question.answer_new(7);
+        assert_eq!(cell.number(), 0);
+        cell.ask(20).answer(7);
+        assert_eq!(cell.number_since(0), Some(7));
+        generations.change("red", 0);
+        cell.ask(30).answer(8);
+        assert_eq!((cell.number_since(29), cell.number_since(30)), (None, Some(8)));
+    }
+
+    #[test]
+    fn what_was_given_up_stays_so_whatever_the_number() {
+        let generations = Generations::default();
+        let (tag, cell) = generations.cell("red");
+        cell.ask(10).answer(7);
+        let stamp = Stamp { tag, cell, number: 7 };
+        let late = stamp.cell.ask(11);
+        generations.give_up("red");
+        late.answer(7);
+        let (_, cell) = generations.cell("red");
+        cell.ask(12).answer(7);
+        assert!(!stamp.is_good() && cell.number() == 7);
+    }
+
+    #[test]
     fn one_tag_has_one_cell() {
         let generations = Generations::default();
         let (_, cell) = generations.cell("red");
         assert!(Arc::ptr_eq(&cell, &generations.cell("red").1));
         assert!(!Arc::ptr_eq(&cell, &generations.cell("blue").1));
-        generations.change("red", 9, 5);
-        assert_eq!(generations.cell("red").1.number_since(5), Some(9));
+        let before = generations.moment();
+        generations.change("red", 9);
+        assert_eq!(cell.number_since(before), None);
+        assert_eq!(generations.cell("red").1.number_since(generations.moment()), Some(9));
         for n in 0..MOST {
             generations.cell(&n.to_string());
         }

@@ -239,21 +239,22 @@ where
 
     fn changed(&self, names: &[&[u8]]) {
         let tier = &self.tier;
-        let now = tier.now();
+        // It may have changed that long ago: the line was silent meanwhile.
+        let since = tier.gate.last_heard();
         for name in names {
             tier.counts.changes();
             tier.arrivals.came(name);
             match tier.names.read::<K>(name) {
                 Named::Value(key) => {
-                    if !tier.echoes.doubt(name, now) {
+                    if !tier.echoes.doubt(name, since) {
                         if let Some(l1) = self.l1.upgrade() {
                             l1.delete(&key);
                         }
                     }
                 }
-                Named::Tag(tag) => tier.generations.change(tag, 0, now),
+                Named::Tag(tag) => tier.generations.change(tag, 0),
                 Named::Generation => {
-                    tier.generations.change_all(0, now);
+                    tier.generations.change_all(0);
                     self.all_changed();
                 }
                 Named::Other => {}
@@ -285,6 +286,7 @@ where
 
     fn alive(&self, asked: Duration) {
         let tier = &self.tier;
+        tier.gate.heard(nanos(asked));
         let unsettled = tier.echoes.oldest().min(self.inbox.oldest());
         tier.gate.proved(nanos(asked).min(unsettled));
         // A write that was sent so long before has been told of by now, or has failed.

@@ -9,7 +9,7 @@ use super::remote::Mode;
 use super::stats::TierStats;
 use crate::cache::Cache;
 use crate::error::LoadError;
-use crate::load::{Loaded, LoadingCache, block_on};
+use crate::load::{Loaded, LoadingCache, Origin, block_on};
 use crate::observe::Hot;
 use crate::sync::{Arc, Ordering};
 use equivalent::Equivalent;
@@ -226,7 +226,7 @@ where
         let hash = self.l1().hash(key);
         match self.hit(hash, key) {
             Some(value) => Ok(value),
-            None => block_on(self.l1().fetch(hash, key, true)).map(|loaded| loaded.value.value),
+            None => block_on(self.fetch(hash, key, true)).map(|loaded| loaded.value.value),
         }
     }
 
@@ -242,7 +242,7 @@ where
         let hash = self.l1().hash(key);
         match self.hit(hash, key) {
             Some(value) => Ok(value),
-            None => self.l1().fetch(hash, key, false).await.map(|loaded| loaded.value.value),
+            None => self.fetch(hash, key, false).await.map(|loaded| loaded.value.value),
         }
     }
 
@@ -270,6 +270,26 @@ where
         self.entry(key, false).await
     }
 
+    /// A value that L1 has not. A load that is not kept was overtaken by something: who joined it may have come after that, and asks once
+    /// more, by a load that begins later than it came.
+    async fn fetch<Q>(
+        &self,
+        hash: u64,
+        key: &Q,
+        blocking: bool,
+    ) -> Result<Loaded<Held<V>>, LoadError<E>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let Inner { l1, tier } = &**self.inner();
+        let loaded = l1.fetch(hash, key, blocking).await?;
+        let kept = loaded.value.is_current() && loaded.value.end > tier.now();
+        if loaded.origin == Origin::Shared && !kept {
+            return l1.fetch(hash, key, blocking).await;
+        }
+        Ok(loaded)
+    }
+
     async fn entry<Q>(&self, key: &Q, blocking: bool) -> Result<Loaded<V>, LoadError<E>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
@@ -278,7 +298,7 @@ where
         let hash = l1.hash(key);
         let loaded = match l1.fresh_entry(hash, key).filter(|found| tier.serves(&found.value)) {
             Some(loaded) => loaded,
-            None => l1.fetch(hash, key, blocking).await?,
+            None => self.fetch(hash, key, blocking).await?,
         };
         Ok(loaded.map(|held| held.value))
     }

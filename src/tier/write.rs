@@ -92,14 +92,14 @@ impl<K, V: 'static, E> Tier<K, V, E> {
     pub(super) async fn renew_tag(&self, tag: &str) -> Result<(), RemoteError> {
         let name = self.names.tag(tag);
         let number = self.renew(&name).await?;
-        self.generations.change(tag, number, self.now());
+        self.generations.change(tag, number);
         Ok(())
     }
 
     /// Gives all values up.
     pub(super) async fn renew_all(&self) -> Result<(), RemoteError> {
         let number = self.renew(&self.names.generation).await?;
-        self.generations.change_all(number, self.now());
+        self.generations.change_all(number);
         Ok(())
     }
 
@@ -181,7 +181,12 @@ where
                 tier.tell(&Event::Unwritable { name: place.value.clone(), why });
                 tier.delete_places(&[(&place, None)]).await.map(|_| true)
             }
-            Err(None) => Err(RemoteError::Spared),
+            Err(None) => {
+                // Nobody could delete it by a tag whose number is not known.
+                let tagged = !tier.tags(&key, &held.value).is_empty();
+                held.end = if tagged { 0 } else { held.end };
+                Err(RemoteError::Spared)
+            }
         };
         let copies: Vec<Place> = tier.copies(&key).collect();
         if written == Ok(true) && !copies.is_empty() {
@@ -246,7 +251,7 @@ where
                     self.tier.tell(&Event::DeletionsOverflowed);
                 }
                 // What L1 has of it is no good from now on.
-                self.tier.generations.change(&tag, 0, self.tier.now());
+                self.tier.generations.give_up(&tag);
                 self.tier.bell.ring();
                 Delivery::Queued(error)
             }

@@ -1,14 +1,14 @@
 //! A system of record, a remote, and processes that are stepped by hand.
 
 use crate::hand::Hand;
-use cachette::tier::{Event, MemoryRemote, Raw, TieredBuilder, TieredCache};
-use cachette::{Cache, Freshness, LoadError, ManualClock};
+use cachette::tier::{Codec, Event, MemoryRemote, Mode, Raw, TieredBuilder, TieredCache};
+use cachette::{Cache, Clock, Freshness, LoadError, LoadingBuilder, ManualClock};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub(crate) const BOUND: Duration = Duration::from_secs(2);
 pub(crate) const TTL: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ impl Source {
         self.0.lock().unwrap().down = down;
     }
 
-    async fn load(self, key: u64) -> Result<String, Down> {
+    pub(crate) async fn load(self, key: u64) -> Result<String, Down> {
         let (value, parked) = {
             let mut records = self.0.lock().unwrap();
             records.loads += 1;
@@ -80,6 +80,24 @@ impl Source {
 
 pub(crate) type Tiered = TieredCache<u64, String, Down>;
 pub(crate) type Chosen = TieredBuilder<u64, String, Down>;
+pub(crate) type Loading = LoadingBuilder<u64, String, Down>;
+
+/// The clock of one process: its dates are its own affair.
+#[derive(Clone)]
+struct Host {
+    clock: ManualClock,
+    date: Arc<Mutex<SystemTime>>,
+}
+
+impl Clock for Host {
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    fn date(&self) -> SystemTime {
+        *self.date.lock().unwrap()
+    }
+}
 
 /// Everything that the processes share.
 pub(crate) struct World {
@@ -94,6 +112,7 @@ pub(crate) struct Node {
     pub(crate) remote: MemoryRemote,
     pub(crate) hand: Hand,
     clock: ManualClock,
+    date: Arc<Mutex<SystemTime>>,
     events: Arc<Mutex<Vec<Event>>>,
 }
 
@@ -114,6 +133,11 @@ impl World {
         self.node_fresh(freshness, choose)
     }
 
+    /// A process that may be told in these ways only.
+    pub(crate) fn node_by(&self, modes: impl IntoIterator<Item = Mode>) -> Node {
+        self.node_with(|builder| builder.modes(modes))
+    }
+
     pub(crate) fn node_fresh(
         &self,
         freshness: Freshness,
@@ -130,21 +154,34 @@ impl World {
         freshness: Freshness,
         choose: impl FnOnce(Chosen) -> Chosen,
     ) -> Node {
+        self.node_made(freshness, |loading| loading, Raw, choose)
+    }
+
+    /// A process whose background has not run yet, with all that can be chosen.
+    pub(crate) fn node_made(
+        &self,
+        freshness: Freshness,
+        before: impl FnOnce(Loading) -> Loading,
+        codec: impl Codec<String>,
+        choose: impl FnOnce(Chosen) -> Chosen,
+    ) -> Node {
         let (hand, remote) = (Hand::default(), self.remote.node());
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
+        let date = Arc::new(Mutex::new(SystemTime::UNIX_EPOCH));
         let (source, hear) = (self.source.clone(), Arc::clone(&events));
-        let builder = Cache::<u64, String>::builder()
+        let loading = Cache::<u64, String>::builder()
             .capacity(1_000)
-            .clock(self.clock.clone())
+            .clock(Host { clock: self.clock.clone(), date: Arc::clone(&date) })
             .freshness(freshness)
             .loader_async(move |key| source.clone().load(key))
-            .spawn(hand.clone())
-            .remote(remote.clone(), Raw)
+            .spawn(hand.clone());
+        let builder = before(loading)
+            .remote(remote.clone(), codec)
             .namespace("test")
             .remote_ttl(seconds(600))
             .on_event(move |event, _| hear.lock().unwrap().push(event.clone()));
         let cache = choose(builder).build().unwrap();
-        Node { cache, remote, hand, clock: self.clock.clone(), events }
+        Node { cache, remote, hand, clock: self.clock.clone(), date, events }
     }
 
     /// Lets time pass for all.
@@ -237,6 +274,11 @@ impl Node {
     /// What has been told since this was last asked for.
     pub(crate) fn events(&self) -> Vec<Event> {
         std::mem::take(&mut self.events.lock().unwrap())
+    }
+
+    /// Somebody sets the clock on the wall.
+    pub(crate) fn set_date(&self, date: SystemTime) {
+        *self.date.lock().unwrap() = date;
     }
 
     pub(crate) fn clock(&self) -> &ManualClock {
