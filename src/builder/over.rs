@@ -42,10 +42,9 @@ impl<K, V, S> Builder<K, V, S> {
         Arc::clone(self.clock.get_or_insert_with(|| Arc::new(SystemClock::new())))
     }
 
-    /// The time to live of all values, and the part of it after which they are refreshed, if these were chosen.
-    pub(crate) fn times_of(&self) -> (Option<Duration>, Option<f64>) {
-        let fresh = self.freshness.map(|freshness| freshness.ttl);
-        (fresh.or(self.time_to_live), self.freshness.and_then(|freshness| freshness.ahead))
+    /// The time to live of all values, if it was chosen.
+    pub(crate) fn live_of(&self) -> Option<Duration> {
+        self.freshness.map(|freshness| freshness.ttl).or(self.time_to_live)
     }
 }
 

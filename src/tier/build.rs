@@ -32,6 +32,9 @@ use std::time::Duration;
 /// How stale values may be, unless chosen.
 const BOUND: Duration = Duration::from_secs(2);
 
+/// Some 49 days: more milliseconds than a word of 32 bits can tell.
+const LONGEST_GRACE: Duration = Duration::from_millis(u32::MAX as u64 - 1);
+
 /// The least time in which a lost line can be noticed.
 const LEAST: Duration = Duration::from_millis(40);
 
@@ -137,7 +140,7 @@ where
         self
     }
 
-    /// How long values stay in the remote. There is no usual one: it is how long a value may be wrong of which nobody says that it has
+    /// How long values in the remote are fresh; they stay there for as much longer as stale ones may be served. There is no usual one: it is how long a value may be wrong of which nobody says that it has
     /// changed. L1 keeps none longer than the remote, counted from when that was asked.
     pub fn remote_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
@@ -332,7 +335,11 @@ where
         if self.modes.is_empty() {
             return Err(BuildError::NoModes);
         }
-        let (local, ahead) = self.loading.below().times_of();
+        let (local, freshness) = {
+            let below = self.loading.below();
+            (below.live_of(), below.freshness_chosen())
+        };
+        let stay = freshness.map_or(Duration::ZERO, |freshness| freshness.stay());
         let bound = self.bound.unwrap_or(BOUND);
         Ok(Rules {
             schema: self.schema,
@@ -345,7 +352,9 @@ where
             tells: self.modes.contains(&Mode::Messages),
             lease: self.lease,
             lock_wait: self.lock_wait,
-            ahead,
+            ahead: freshness.and_then(|freshness| freshness.ahead),
+            // What is longer cannot be written beside a value.
+            grace: stay.min(LONGEST_GRACE),
             bound,
             unheard: self.bound.or(local).unwrap_or(BOUND),
         })

@@ -31,6 +31,9 @@ pub(super) type TtlOf<K, V> = dyn Fn(&K, &V) -> Duration + Send + Sync;
 pub(super) struct Rules<K, V> {
     pub(super) schema: u32,
     pub(super) ttl: Duration,
+    /// How much longer values stay in the remote. When they end there that is told of as a deletion, and a stale value would be dropped
+    /// that L1 may serve instead of an error.
+    pub(super) grace: Duration,
     pub(super) ttl_by: Option<Box<TtlOf<K, V>>>,
     pub(super) tags: Option<Box<TagsOf<K, V>>>,
     pub(super) version: Option<Box<VersionOf<K, V>>>,
@@ -91,6 +94,8 @@ pub(super) struct Fetched<V> {
 pub(super) struct Sealed {
     pub(super) bytes: Vec<u8>,
     pub(super) id: u64,
+    pub(super) fresh: Duration,
+    /// With the grace.
     pub(super) ttl: Duration,
 }
 
@@ -215,9 +220,13 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             Err(why) => return Err(self.unreadable(place, why)),
         };
         let left = left.map(|left| left.saturating_sub(opened.grace));
+        if left.is_some_and(|left| left.is_zero()) {
+            // It is there for who has it in L1.
+            return Err(Bad::Spoilt);
+        }
         let end = left.map_or(NEVER, |left| deadline(sent, left));
         let more = More::of(opened.version, stamps);
-        let mut held = Held { value, id: opened.id, end, bounded: false, more };
+        let mut held = Held { value, id: opened.id, end, bounded: false, admitted: true, more };
         self.bound_unless_heard(&mut held, sent);
         Ok(Fetched { held, fresh: opened.fresh, left })
     }
@@ -277,13 +286,13 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             version: held.version(),
             id,
             fresh: Some(ttl),
-            grace: Duration::ZERO,
+            grace: rules.grace,
             cost: Duration::from_nanos(cost),
             tags: &tags,
         };
         let bytes = envelope::seal(&sealing, &payload, rules.compression, rules.most_bytes)
             .map_err(|why| why.to_string())?;
-        Ok(Sealed { bytes, id, ttl })
+        Ok(Sealed { bytes, id, fresh: ttl, ttl: ttl.saturating_add(rules.grace) })
     }
 
     pub(super) fn version(&self, key: &K, value: &V) -> u64 {

@@ -154,7 +154,7 @@ where
         // Where it is not known, its tags may have been deleted while it was loaded.
         let end = if stamps.is_some() { NEVER } else { 0 };
         let more = More::of(version, stamps.unwrap_or_default());
-        let held = Held { value, id: 0, end, bounded: false, more };
+        let held = Held { value, id: 0, end, bounded: false, admitted: true, more };
         let mut filling = Filling { wanted, held, sealed: None };
         if let (true, Some(_), Some(all)) = (end == NEVER, &filling.wanted.lease, load.all) {
             let Filling { wanted, held, .. } = &filling;
@@ -195,7 +195,7 @@ where
         }
         if written {
             filling.held.id = sealed.id;
-            filling.held.end = self.end_of(sent, sealed.ttl);
+            filling.held.end = self.end_of(sent, sealed.fresh);
         } else {
             self.counts.rejected();
             self.tell(&Event::FillRejected { name: filling.wanted.place.value.clone() });

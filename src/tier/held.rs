@@ -13,6 +13,8 @@ pub(crate) struct Held<V> {
     pub(super) end: u64,
     /// Nobody tells if it changes, but its life is no longer than the bound on staleness.
     pub(super) bounded: bool,
+    /// It is kept here, if nothing else is against it: its key is asked for often enough.
+    pub(super) admitted: bool,
     pub(super) more: Option<Arc<More>>,
 }
 

@@ -61,7 +61,7 @@ where
     pub(super) fn admitted(&self, key: &K, mut held: Held<V>) -> Held<V> {
         let now = self.asker.clock.now();
         if self.hot.as_ref().is_some_and(|hot| !hot.admits(key, now)) {
-            held.end = 0;
+            (held.end, held.admitted) = (0, false);
         }
         held
     }

@@ -283,8 +283,9 @@ where
     {
         let Inner { l1, tier } = &**self.inner();
         let loaded = l1.fetch(hash, key, blocking).await?;
-        let kept = loaded.value.is_current() && loaded.value.end > tier.now();
-        if loaded.origin == Origin::Shared && !kept {
+        let held = &loaded.value;
+        let overtaken = !held.is_current() || (held.admitted && held.end <= tier.now());
+        if loaded.origin == Origin::Shared && overtaken {
             return l1.fetch(hash, key, blocking).await;
         }
         Ok(loaded)

@@ -174,7 +174,8 @@ where
         // Loads that come now wait for the outcome; those under way are not published.
         let lead = self.l1.begin_write(&key);
         let began = tier.now();
-        let mut held = Held { value, id: 0, end: NEVER, bounded: false, more: None };
+        let mut held =
+            Held { value, id: 0, end: NEVER, bounded: false, admitted: true, more: None };
         let mut written = match self.sealed(&key, &mut held).await {
             Ok(sealed) => self.write(&place, &mut held, sealed).await,
             Err(Some(why)) => {
@@ -237,7 +238,7 @@ where
         let sent = tier.now();
         let written = tier.write(&[write]).await?.first().copied().unwrap_or(false);
         if written {
-            (held.id, held.end) = (sealed.id, tier.end_of(sent, sealed.ttl));
+            (held.id, held.end) = (sealed.id, tier.end_of(sent, sealed.fresh));
         }
         Ok(written)
     }

@@ -175,7 +175,6 @@ fn t28_a_stale_value_is_served_while_the_loader_fails() {
 }
 
 #[test]
-#[ignore = "the end of a value's TTL in the remote is told of as a deletion, which leaves nothing stale"]
 fn t28_a_stale_value_is_served_while_the_loader_fails_with_tracking() {
     fail_safe(Mode::Tracking);
 }
