@@ -166,6 +166,7 @@ fn a_listener_is_told_of_all_that_changes_in_order() {
     clock.advance(SECOND);
     assert!(matches!(poll(&mut line), Poll::Ready(Err(RemoteError::Unreachable(_)))));
     drop(line);
+    assert_eq!(Arc::strong_count(&ear), 1, "nothing of the line is left");
     put(&remote, "3").unwrap();
     assert!(ear.heard().is_empty());
 }
@@ -394,6 +395,15 @@ fn a_partition_hangs_or_fails_what_is_asked() {
     remote.faults().release();
     assert!(!remote.faults().release_next() && poll(&mut late).is_pending(), "no test holds it");
     assert_eq!(put(&other, "3"), Ok(vec![true]), "who is on the other side");
+    remote.faults().hold_next(Op::Read, 1, Side::Before);
+    let reads = [read(&one)];
+    let mut held = remote.read(&reads);
+    assert!(poll(&mut held).is_pending());
+    assert!(remote.faults().fail_next_held(RemoteError::Spared));
+    assert_eq!(
+        (poll(&mut held), poll(&mut late)),
+        (Poll::Ready(Err(RemoteError::Spared)), Poll::Pending)
+    );
     remote.faults().partition(Path::Open);
     assert_eq!(poll(&mut late), Poll::Ready(Ok(vec![true])), "late, but done");
 

@@ -8,7 +8,7 @@
 //!
 //! **Invariants**
 //!
-//! 1. News is pushed under the store's lock: the queue has it in the order in which it happened.
+//! 1. Changes are pushed under the store's lock: the queue has them in the order in which they happened.
 //! 2. One thread at a time tells the ear; what comes meanwhile is told by that thread, in order. So an ear may call the remote, and
 //!    is told of what it does there after it has returned.
 //! 3. The ear is told outside locks.
@@ -109,8 +109,8 @@ impl Line {
         self.mode == Mode::Tracking && self.push(News::AllChanged)
     }
 
-    /// Queues one piece of news. It is true, so that it can be said in passing. It is called under the store's lock, so who
-    /// listens is woken later, by `deliver`.
+    /// Queues one piece of news. It is true, so that it can be said in passing. It may be called under the store's lock, so
+    /// who listens is woken later, by `deliver`.
     fn push(&self, news: News) -> bool {
         let mut inbox = self.inbox.lock();
         if inbox.queue.len() < WAITING && inbox.cut.is_none() {
@@ -174,7 +174,7 @@ impl Line {
         self.deliver();
     }
 
-    /// Queues the question whether the line is there. It is to be asked under the store's lock.
+    /// Queues the question whether the line is there.
     pub(super) fn ask(&self, asked: Duration) {
         self.inbox.lock().answered = false;
         self.push(News::Alive(asked));
