@@ -72,14 +72,15 @@ impl RedisOptions {
     /// The Redis at `redis[s]://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]` or `unix:///PATH[?db=DATABASE]`; `valkey` is another word
     /// for `redis`. What is no letter or digit in a name or password is written as `%HH`.
     ///
-    /// `rediss` is encrypted. It needs the feature `redis-rustls`, and a provider of `rustls`'s cryptography: a program whose
-    /// dependencies bring none, or more than one, must call `CryptoProvider::install_default` before something is asked.
+    /// `rediss` is encrypted. It needs the feature `redis-rustls`. If the program has not chosen by `CryptoProvider::install_default` whose
+    /// cryptography `rustls` uses, it is that of `ring` from then on.
     ///
     /// # Errors
     ///
     /// If that is not what it looks like.
     pub fn new(url: &str) -> Result<Self, RedisUrlError> {
         let info = url.into_connection_info().map_err(|error| RedisUrlError::of(url, &error))?;
+        provide_cryptography();
         let settings =
             info.redis_settings().clone().set_lib_name("cachette", env!("CARGO_PKG_VERSION"));
         Ok(Self {
@@ -144,6 +145,18 @@ impl RedisOptions {
     }
 }
 
+/// Where there are several providers, or none, an encrypted connection would panic.
+#[cfg(feature = "redis-rustls")]
+fn provide_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // If somebody was faster, theirs is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
+#[cfg(not(feature = "redis-rustls"))]
+const fn provide_cryptography() {}
+
 /// Zero is no timeout for a socket.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -189,6 +202,27 @@ mod tests {
         }
         assert!(wrong("http://localhost").contains("redis://, rediss://"));
         assert!(wrong("redis://localhost/database").contains("database"));
+    }
+
+    #[test]
+    #[cfg(feature = "redis-rustls")]
+    fn who_answers_in_the_clear_is_an_error_and_no_panic() {
+        use crate::sync::thread;
+        use crate::tier::{Place, Read, RedisRemote, Remote, RemoteError};
+        use std::io::Write as _;
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answering = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.write_all(b"-ERR not encrypted\r\n");
+        });
+        let options = RedisOptions::new(&format!("rediss://127.0.0.1:{port}")).unwrap();
+        let remote = RedisRemote::new(options);
+        let place = Place::of(b"{a}".to_vec());
+        let answer = crate::load::block_on(remote.read(&[Read { place: &place, claim: None }]));
+        assert!(matches!(answer, Err(RemoteError::Unreachable(_))), "{answer:?}");
+        answering.join().unwrap();
     }
 
     #[test]
