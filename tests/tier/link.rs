@@ -469,3 +469,20 @@ fn a_panic_of_who_hears_of_events_is_its_own() {
     world.live(&[&node], seconds(20));
     assert_eq!((node.value(7), node.cache.mode()), (0, Some(Mode::Tracking)));
 }
+
+#[test]
+fn t15_what_was_known_of_generations_before_the_line_is_asked_anew() {
+    let world = World::new();
+    let two = world.node();
+    world.source.write(7, 1);
+    assert_eq!(two.value(7), 1);
+    let one = world.node_in_the_dark(cachette::Freshness::new(TTL), |builder| builder);
+    one.remote.faults().hold(Op::Listen, Side::Before);
+    assert_eq!(one.value(8), 0, "which asks for the generation");
+    world.source.write(7, 2);
+    assert_eq!(two.cache.clear(), Delivery::Done);
+    one.remote.faults().release();
+    one.settle();
+    assert_eq!(one.cache.mode(), Some(Mode::Tracking));
+    assert_eq!(one.value(7), 2);
+}
