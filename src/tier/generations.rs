@@ -38,8 +38,8 @@ pub(super) struct Cell {
 struct CellState {
     /// The moment at which the number was asked for.
     since: u64,
-    /// A number that this process put there, where there was none.
-    created: u64,
+    /// A number that this process put there last, and from which moment on it is good: from the beginning, where there was none before.
+    created: (u64, u64),
     /// Counts what it has been told of.
     changes: u64,
 }
@@ -84,8 +84,8 @@ impl Question {
             return;
         }
         // An older answer to the same says the same; the earlier it is known from, the better.
-        if number == state.created {
-            state.since = 0;
+        if number == state.created.0 {
+            state.since = state.created.1;
         } else if self.cell.number() != number {
             state.since = self.asked;
         }
@@ -95,8 +95,19 @@ impl Question {
     /// There was no number, and this one was put there: as long as it is there, no value of the tag has ever been deleted. Where that is told
     /// of as a change before the answer comes, the next question finds the same number.
     pub(super) fn answer_new(&self, number: u64) {
-        self.cell.state.lock().created = number;
+        self.cell.state.lock().created = (number, 0);
         self.answer(number);
+    }
+
+    /// This process has put another number there, which is good from this moment on. Another process may have done so after: if a change was
+    /// told of since it was asked for, be it one's own, the number is to be asked for.
+    pub(super) fn renewed(&self, number: u64, moment: u64) {
+        let mut state = self.cell.state.lock();
+        let alone = state.changes == self.changes;
+        state.created = (number, moment);
+        state.changes += 1;
+        state.since = moment;
+        self.cell.number.store(if alone { number } else { 0 }, Ordering::Release);
     }
 }
 
@@ -221,6 +232,24 @@ mod tests {
         generations.change("red", 0);
         cell.ask(30).answer(8);
         assert_eq!((cell.number_since(29), cell.number_since(30)), (None, Some(8)));
+    }
+
+    #[test]
+    fn a_renewal_that_another_may_have_overtaken_is_not_believed() {
+        let generations = Generations::default();
+        let (_, cell) = generations.cell("red");
+        cell.ask(1).renewed(7, 2);
+        assert_eq!((cell.number_since(1), cell.number_since(2)), (None, Some(7)));
+        let (late, renewal) = (cell.ask(3), cell.ask(3));
+        generations.change("red", 0);
+        renewal.renewed(8, 4);
+        late.answer(7);
+        assert_eq!(cell.number(), 0);
+        cell.ask(5).answer(8);
+        assert_eq!(cell.number_since(4), Some(8), "it was one's own that was told of");
+        generations.change("red", 0);
+        cell.ask(7).answer(9);
+        assert_eq!((cell.number_since(6), cell.number_since(7)), (None, Some(9)));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use super::core::{Sealed, Tier};
 use super::events::Event;
-use super::generations::Stamp;
+use super::generations::{Cell, Stamp};
 use super::held::{Held, More};
 use super::inbox;
 use super::memory::Glob;
@@ -91,19 +91,16 @@ impl<K, V: 'static, E> Tier<K, V, E> {
     /// Gives all values of a tag up.
     pub(super) async fn renew_tag(&self, tag: &str) -> Result<(), RemoteError> {
         let name = self.names.tag(tag);
-        let number = self.renew(&name).await?;
-        self.generations.change(tag, number);
-        Ok(())
+        self.renew(&name, &self.generations.cell(tag).1).await
     }
 
     /// Gives all values up.
     pub(super) async fn renew_all(&self) -> Result<(), RemoteError> {
-        let number = self.renew(&self.names.generation).await?;
-        self.generations.change_all(number);
-        Ok(())
+        self.renew(&self.names.generation, &self.generations.all).await
     }
 
-    async fn renew(&self, name: &[u8]) -> Result<u64, RemoteError> {
+    async fn renew(&self, name: &[u8], cell: &Arc<Cell>) -> Result<(), RemoteError> {
+        let question = cell.ask(self.generations.moment());
         let number = self.draws.number();
         let message = self.message(name);
         let tell = message.tell(&self.names.channel);
@@ -111,7 +108,8 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             remote.set_number(name, number, Duration::MAX, tell)
         });
         set.await?;
-        Ok(number)
+        question.renewed(number, self.generations.moment());
+        Ok(())
     }
 
     /// Notes deletions that are to be made up for.

@@ -167,3 +167,19 @@ fn t32_what_cannot_be_read_among_many_is_loaded() {
     assert_eq!(said(&calls), [vec![1], vec![2, 4]]);
     assert_eq!((two.value(2), world.source.loads()), (0, 3), "another is there instead");
 }
+
+#[test]
+fn t27_of_many_keys_those_are_not_believed_whose_deletion_is_owed() {
+    let world = World::new();
+    let ((one, calls), (two, _)) = (node(&world), node(&world));
+    (1..3).for_each(|key| assert_eq!(two.value(key), 0));
+    (1..3).for_each(|key| world.source.write(key, 1));
+    let down = cachette::tier::RemoteError::Unreachable("for a test".to_owned());
+    one.remote.faults().fail(Op::Delete, 2, down);
+    let deletes = one.call(one.cache.delete_async(&1)).end();
+    assert!(matches!(deletes, Delivery::Queued(_)));
+    one.settle();
+    assert_eq!(one.cache.undelivered(), 1);
+    assert_eq!(one.call(one.cache.load_many_async(&[1, 2])).end(), values([1, 0]));
+    assert_eq!(said(&calls), [[1]]);
+}

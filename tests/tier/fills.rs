@@ -342,3 +342,18 @@ fn a_write_goes_on_to_its_end_though_its_caller_is_gone() {
     one.settle();
     assert_eq!((one.local(7), two.local(7)), (None, None));
 }
+
+#[test]
+fn t8_while_a_deletion_is_under_way_l1_serves_nothing_from_before_it() {
+    let world = World::new();
+    let node = world.node();
+    assert_eq!(node.value(7), 0);
+    node.remote.faults().hold(Op::Delete, Side::Before);
+    let mut deleting = node.call(node.cache.delete_async(&7));
+    assert!(deleting.poll().is_none());
+    assert_eq!(node.local(7), None);
+    // Whoever runs the background drops it.
+    node.hand.lose();
+    assert!(matches!(deleting.end(), Delivery::Queued(_)));
+    assert_eq!(node.local(7), None);
+}

@@ -323,15 +323,7 @@ fn t17_a_doubt_that_cannot_be_settled_is_believed_no_longer_than_the_bound() {
     assert_eq!(one.cache.put(7, "1".to_owned()), Delivery::Done);
     assert_eq!(two.cache.put(7, "2".to_owned()), Delivery::Done);
     world.pass(&[&one, &two], millis(900));
-    one.remote.faults().edit_news(|news| {
-        news.retain({
-            let mut seen = 0;
-            move |_| {
-                seen += 1;
-                seen != 2
-            }
-        })
-    });
+    one.remote.faults().edit_news(|news| drop(news.remove(1)));
     one.remote.faults().hold(Op::Heads, Side::Before);
     one.remote.faults().lines(Path::Open);
     world.live(&[&one, &two], BOUND - millis(900));
@@ -437,7 +429,7 @@ fn the_last_handle_ends_the_background() {
         let world = World::new();
         let node = world.node_by(modes.iter().copied());
         node.value(7);
-        assert!(node.hand.tasks() > 0);
+        assert!(node.hand.tasks() > 0 && node.hand.sleepers() > 0);
         let clone = node.cache.clone();
         let crate::world::Node { cache, hand, .. } = node;
         drop(clone);
@@ -469,4 +461,21 @@ fn a_panic_of_who_hears_of_events_is_its_own() {
     node.remote.faults().partition(Path::Open);
     world.live(&[&node], seconds(20));
     assert_eq!((node.value(7), node.cache.mode()), (0, Some(Mode::Tracking)));
+}
+
+#[test]
+fn t15_what_was_known_of_generations_before_the_line_is_asked_anew() {
+    let world = World::new();
+    let two = world.node();
+    world.source.write(7, 1);
+    assert_eq!(two.value(7), 1);
+    let one = world.node_in_the_dark(cachette::Freshness::new(TTL), |builder| builder);
+    one.remote.faults().hold(Op::Listen, Side::Before);
+    assert_eq!(one.value(8), 0, "which asks for the generation");
+    world.source.write(7, 2);
+    assert_eq!(two.cache.clear(), Delivery::Done);
+    one.remote.faults().release();
+    one.settle();
+    assert_eq!(one.cache.mode(), Some(Mode::Tracking));
+    assert_eq!(one.value(7), 2);
 }

@@ -210,3 +210,35 @@ fn a_walk_by_pattern_takes_many_pages_and_may_fail_on_the_way() {
     assert_eq!(one.value(7), 1);
     world.live(&[&one], seconds(1));
 }
+
+#[test]
+fn of_two_deletions_of_all_the_later_one_holds() {
+    for modes in TOLD {
+        for by_tag in [false, true] {
+            let world = World::new();
+            let (one, two) = nodes(&world, modes);
+            assert_eq!((one.value(2), two.value(2)), (0, 0));
+            one.remote.faults().hold(Op::SetNumber, Side::After);
+            world.source.write(2, 1);
+            let mut first = one.call(async {
+                if by_tag {
+                    one.cache.delete_tag_async("even").await
+                } else {
+                    one.cache.clear_async().await
+                }
+            });
+            assert!(first.poll().is_none());
+            for _ in 0..2 {
+                assert_eq!(two.value(2), 1);
+                settle(&[&two]);
+            }
+            world.source.write(2, 2);
+            let second = if by_tag { two.cache.delete_tag("even") } else { two.cache.clear() };
+            assert_eq!(second, Delivery::Done);
+            one.remote.faults().release();
+            assert_eq!(first.end(), Delivery::Done);
+            settle(&[&one, &two]);
+            assert_eq!(one.value(2), 2, "by tag: {by_tag}");
+        }
+    }
+}

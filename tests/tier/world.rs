@@ -5,7 +5,7 @@ use cachette::tier::{Codec, Event, MemoryRemote, Mode, Raw, TieredBuilder, Tiere
 use cachette::{Cache, Clock, Freshness, LoadError, LoadingBuilder, ManualClock};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
@@ -284,9 +284,4 @@ impl Node {
     pub(crate) fn clock(&self) -> &ManualClock {
         &self.clock
     }
-}
-
-/// Polls a future once.
-pub(crate) fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
