@@ -3,7 +3,7 @@
 use crate::redis_server::{PATIENCE, Server};
 use cachette::tier::{Event, Json, Mode, RedisOptions, RedisRemote, RedisTokio};
 use cachette::tier::{TieredBuilder, TieredCache};
-use cachette::{Cache, Clock, SystemClock, Threads, Tokio};
+use cachette::{Cache, Clock, LoadingBuilder, SystemClock, Threads, Tokio};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
@@ -140,6 +140,7 @@ pub(crate) const MODES: [Mode; 3] = [Mode::Tracking, Mode::Messages, Mode::TtlOn
 
 pub(crate) type Tiered = TieredCache<u64, u64, Down>;
 pub(crate) type Chosen = TieredBuilder<u64, u64, Down>;
+type Loading = LoadingBuilder<u64, u64, Down>;
 
 /// A runtime of a process's own, which ends with it.
 struct Runtime {
@@ -197,9 +198,15 @@ pub(crate) fn each(settings: &[&str], modes: &[Mode], test: impl Fn(World)) {
             let Some(server) = Server::start(settings) else { return };
             println!("{kind:?}, {mode}");
             let (source, login) = (Source::default(), String::new());
+            remember(&server);
             test(World { server, source, kind, mode, login, bound: LONG, patience: PATIENCE });
         }
     }
+}
+
+/// Puts the numbers of generations there, as somebody will have done before: so no process hears of a new one in the middle of a test.
+pub(crate) fn remember(server: &Server) {
+    server.run("MSET {test.0:g} 1 {test.0:t:low} 2 {test.0:t:high} 3 {test.0:t:all} 4");
 }
 
 impl World {
@@ -222,10 +229,30 @@ impl World {
         process
     }
 
+    /// A process that loads many rows at once.
+    pub(crate) fn process_many(
+        &self,
+        load: impl Fn(Vec<u64>) -> Vec<(u64, Result<u64, Down>)> + Send + Sync + 'static,
+    ) -> Process {
+        let process =
+            self.build(SystemClock::new(), |loading| loading.bulk_loader(load), |builder| builder);
+        process.until_up(self.mode);
+        process
+    }
+
     /// A process that may have no line.
     pub(crate) fn process_in_the_dark(
         &self,
         clock: impl Clock + 'static,
+        choose: impl FnOnce(Chosen) -> Chosen,
+    ) -> Process {
+        self.build(clock, |loading| loading, choose)
+    }
+
+    fn build(
+        &self,
+        clock: impl Clock + 'static,
+        choose_local: impl FnOnce(Loading) -> Loading,
         choose: impl FnOnce(Chosen) -> Chosen,
     ) -> Process {
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
@@ -234,7 +261,7 @@ impl World {
         let (builder, runtime) = match self.kind {
             Kind::Threads => {
                 let loading = cache.loader(move |key| source.load(*key)).spawn(Threads::new());
-                (loading.remote(RedisRemote::new(self.options()), Json), None)
+                (choose_local(loading).remote(RedisRemote::new(self.options()), Json), None)
             }
             Kind::Tokio => {
                 let runtime = Runtime::start();
@@ -242,7 +269,7 @@ impl World {
                     .loader_async(move |key| source.clone().load_async(key))
                     .spawn(Tokio::new(runtime.handle.clone()));
                 let remote = RedisTokio::new(self.options(), runtime.handle.clone());
-                (loading.remote(remote, Json), Some(runtime))
+                (choose_local(loading).remote(remote, Json), Some(runtime))
             }
         };
         let builder = builder
