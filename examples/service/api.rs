@@ -1,12 +1,11 @@
 //! What is asked for by HTTP, and what is answered.
 
 use super::cache::{Products, tag};
-use super::shop::{Failure, Product, Shop};
+use super::shop::{Product, Shop};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
 use axum::{Json, Router};
-use cachette::LoadError;
 use cachette::tier::Delivery;
 use serde::Deserialize;
 use serde_json::{Value, json};

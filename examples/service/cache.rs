@@ -39,7 +39,9 @@ pub(crate) fn products(redis: Option<&str>, shop: Shop) -> Result<Products, Box<
         .schema(1)
         .remote_ttl(seconds(600))
         .max_staleness(seconds(2))
-        .tags(|_id, product| product.iter().map(|product| tag(&product.category)).collect())
+        .tags(|_id, product: &Option<Product>| {
+            product.iter().map(|product| tag(&product.category)).collect()
+        })
         .on_event(|event, left_out| {
             eprintln!("cache: {event:?}; {left_out} such before were left out")
         })
