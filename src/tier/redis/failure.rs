@@ -42,8 +42,8 @@ mod tests {
 
     const WAITED: Duration = Duration::from_millis(5);
 
-    fn of(error: RedisError) -> RemoteError {
-        failure(&error, "here:1", WAITED)
+    fn of(error: &RedisError) -> RemoteError {
+        failure(error, "here:1", WAITED)
     }
 
     fn io(kind: io::ErrorKind) -> RedisError {
@@ -52,13 +52,13 @@ mod tests {
 
     #[test]
     fn what_failed_is_told_apart() {
-        assert_eq!(of(io(io::ErrorKind::TimedOut)), RemoteError::TimedOut(WAITED));
-        assert_eq!(of(io(io::ErrorKind::WouldBlock)), RemoteError::TimedOut(WAITED));
-        let reset = of(io(io::ErrorKind::ConnectionReset));
+        assert_eq!(of(&io(io::ErrorKind::TimedOut)), RemoteError::TimedOut(WAITED));
+        assert_eq!(of(&io(io::ErrorKind::WouldBlock)), RemoteError::TimedOut(WAITED));
+        let reset = of(&io(io::ErrorKind::ConnectionReset));
         assert!(matches!(reset, RemoteError::Unreachable(why) if why.starts_with("here:1: ")));
-        let password = (ErrorKind::AuthenticationFailed, "wrong password").into();
-        assert!(matches!(of(password), RemoteError::Refused(_)));
-        assert!(matches!(of((ErrorKind::Parse, "what?").into()), RemoteError::Garbled(_)));
+        let password: RedisError = (ErrorKind::AuthenticationFailed, "wrong password").into();
+        assert!(matches!(of(&password), RemoteError::Refused(_)));
+        assert!(matches!(of(&(ErrorKind::Parse, "what?").into()), RemoteError::Garbled(_)));
     }
 
     #[test]
