@@ -40,6 +40,8 @@ struct CellState {
     since: u64,
     /// A number that this process put there last, and from which moment on it is good: from the beginning, where there was none before.
     created: (u64, u64),
+    /// A number may have been there before this moment, and be lost.
+    floor: u64,
     /// Counts what it has been told of.
     changes: u64,
 }
@@ -92,10 +94,12 @@ impl Question {
         self.cell.number.store(number, Ordering::Release);
     }
 
-    /// There was no number, and this one was put there: as long as it is there, no value of the tag has ever been deleted. Where that is told
-    /// of as a change before the answer comes, the next question finds the same number.
+    /// There was no number, and this one was put there: as long as it is there, no value of the tag has been deleted since one may have been
+    /// lost. Where that is told of as a change before the answer comes, the next question finds the same number.
     pub(super) fn answer_new(&self, number: u64) {
-        self.cell.state.lock().created = (number, 0);
+        let mut state = self.cell.state.lock();
+        state.created = (number, state.floor);
+        drop(state);
         self.answer(number);
     }
 
@@ -104,7 +108,7 @@ impl Question {
     pub(super) fn renewed(&self, number: u64, moment: u64) {
         let mut state = self.cell.state.lock();
         let alone = state.changes == self.changes;
-        state.created = (number, moment);
+        (state.created, state.floor) = ((number, moment), moment);
         state.changes += 1;
         state.since = moment;
         self.cell.number.store(if alone { number } else { 0 }, Ordering::Release);
@@ -134,6 +138,8 @@ pub(super) struct Generations {
     pub(super) all: Arc<Cell>,
     cells: Mutex<HashMap<Arc<str>, Arc<Cell>, ahash::RandomState>>,
     moments: AtomicU64,
+    /// Of tags that are not known: a number may have been there before this moment.
+    floor: AtomicU64,
 }
 
 impl Generations {
@@ -152,8 +158,10 @@ impl Generations {
             for (_, cell) in cells.drain() {
                 cell.change(0, 0);
             }
+            self.floor.store(self.moment(), Ordering::Release);
         }
         let (tag, cell): (Arc<str>, Arc<Cell>) = (tag.into(), Arc::default());
+        cell.state.lock().floor = self.floor.load(Ordering::Acquire);
         cells.insert(Arc::clone(&tag), Arc::clone(&cell));
         (tag, cell)
     }
@@ -168,9 +176,13 @@ impl Generations {
 
     /// Gives up what has a tag: whatever its number is said to be, what has it now is no good.
     pub(super) fn give_up(&self, tag: &str) {
-        let cell = self.cells.lock().remove(tag);
+        let mut cells = self.cells.lock();
+        let cell = cells.remove(tag);
+        let moment = self.moment();
+        self.floor.store(moment, Ordering::Release);
+        drop(cells);
         if let Some(cell) = cell {
-            cell.change(0, self.moment());
+            cell.change(0, moment);
         }
     }
 
@@ -181,8 +193,12 @@ impl Generations {
     /// Nothing is known any more.
     pub(super) fn forget(&self) {
         self.all.change(0, 0);
-        for cell in self.cells.lock().values() {
+        let cells = self.cells.lock();
+        let moment = self.moment();
+        self.floor.store(moment, Ordering::Release);
+        for cell in cells.values() {
             cell.change(0, 0);
+            cell.state.lock().floor = moment;
         }
     }
 }
@@ -250,6 +266,25 @@ mod tests {
         generations.change("red", 0);
         cell.ask(7).answer(9);
         assert_eq!((cell.number_since(6), cell.number_since(7)), (None, Some(9)));
+    }
+
+    #[test]
+    fn a_number_that_was_lost_is_not_taken_for_one_that_never_was() {
+        let lose: [fn(&Generations); 3] = [
+            |generations| generations.give_up("red"),
+            Generations::forget,
+            |generations| generations.cell("red").1.ask(0).renewed(5, generations.moment()),
+        ];
+        for lose in lose {
+            let generations = Generations::default();
+            generations.cell("red");
+            let before = generations.moment();
+            lose(&generations);
+            let after = generations.moment();
+            let (_, cell) = generations.cell("red");
+            cell.ask(generations.moment()).answer_new(8);
+            assert_eq!((cell.number_since(before), cell.number_since(after)), (None, Some(8)));
+        }
     }
 
     #[test]
