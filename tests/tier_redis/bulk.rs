@@ -21,6 +21,7 @@ fn warm(world: &World, process: &Process) {
     assert_eq!(process.cache.put(900, 0), Delivery::Done);
     process.value(901);
     assert_eq!(process.cache.delete(&900), Delivery::Done);
+    assert_eq!(process.cache.delete_tag("warm"), Delivery::Done);
     until("the server is quiet", || scripts(&world.server) == 0);
 }
 

@@ -100,6 +100,9 @@ impl Campaign<'_> {
             Delivery::Older => {}
             Delivery::Queued(_) => {
                 self.queued.fetch_add(1, Ordering::Relaxed);
+                // While nothing can be superseded there is little to see.
+                drop(writing);
+                thread::sleep(millis(2));
             }
         }
     }
@@ -166,6 +169,7 @@ fn campaign(kind: Kind, mode: Mode, seed: u64) {
         })
         .collect();
     processes.iter().for_each(|process| process.until_up(mode));
+    world.source.set_lag(millis(20));
     let campaign = Campaign {
         rows: (0..KEYS).map(|_| Row::default()).collect(),
         source: world.source.clone(),
@@ -217,24 +221,23 @@ fn settle(campaign: &Campaign<'_>, mode: Mode) {
     }
 }
 
-fn campaigns(mode: Mode) {
-    for (seed, kind) in (0..).zip(KINDS) {
+fn campaigns(mode: Mode, seed: u64) {
+    for (seed, kind) in (seed..).zip(KINDS) {
         campaign(kind, mode, seed);
-        campaign(kind, mode, seed + 1);
     }
 }
 
 #[test]
 fn tracking_holds_the_bound() {
-    campaigns(Mode::Tracking);
+    campaigns(Mode::Tracking, 1);
 }
 
 #[test]
 fn messages_hold_the_bound() {
-    campaigns(Mode::Messages);
+    campaigns(Mode::Messages, 2);
 }
 
 #[test]
 fn times_to_live_hold_the_bound() {
-    campaigns(Mode::TtlOnly);
+    campaigns(Mode::TtlOnly, 3);
 }
