@@ -181,7 +181,9 @@ docs() {
 }
 
 tests() {
-    if [ -n "$LONG" ]; then export PROPTEST_CASES=${PROPTEST_CASES:-2000}; fi
+    if [ -n "$LONG" ]; then
+        export PROPTEST_CASES=${PROPTEST_CASES:-2000} CACHETTE_CAMPAIGN_SECONDS=${CACHETTE_CAMPAIGN_SECONDS:-120}
+    fi
     cargo test --all-features --lib --tests --examples
     cargo test --test examples
 }

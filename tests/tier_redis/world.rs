@@ -41,6 +41,8 @@ struct Records {
     /// Rows whose answers are held back, as they were when they were read.
     parked: HashSet<u64>,
     waiting: usize,
+    /// How long every eighth load takes.
+    lag: Duration,
     down: HashSet<u64>,
 }
 
@@ -91,17 +93,24 @@ impl Source {
         );
     }
 
-    fn read(&self, key: u64) -> Result<u64, Down> {
+    pub(crate) fn set_lag(&self, lag: Duration) {
+        self.with(|records| records.lag = lag);
+    }
+
+    /// A row, and how long its answer takes.
+    fn read(&self, key: u64) -> (Result<u64, Down>, Duration) {
         self.with(|records| {
             records.loads += 1;
             records.waiting += 1;
             let row = records.rows.get(&key).copied().unwrap_or_default();
-            if records.down.contains(&key) { Err(Down) } else { Ok(row) }
+            let lag = if records.loads % 8 == 0 { records.lag } else { Duration::ZERO };
+            (if records.down.contains(&key) { Err(Down) } else { Ok(row) }, lag)
         })
     }
 
     fn load(&self, key: u64) -> Result<u64, Down> {
-        let row = self.read(key);
+        let (row, lag) = self.read(key);
+        std::thread::sleep(lag);
         let mut records = self.0.0.lock().unwrap();
         while records.parked.contains(&key) {
             records = self.0.1.wait(records).unwrap();
@@ -111,7 +120,10 @@ impl Source {
     }
 
     async fn load_async(self, key: u64) -> Result<u64, Down> {
-        let row = self.read(key);
+        let (row, lag) = self.read(key);
+        if !lag.is_zero() {
+            tokio::time::sleep(lag).await;
+        }
         while self.with(|records| records.parked.contains(&key)) {
             tokio::time::sleep(millis(1)).await;
         }
