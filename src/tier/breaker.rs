@@ -86,6 +86,14 @@ impl Circuit {
         }
     }
 
+    /// True if nobody may ask now.
+    pub(super) fn spares(&self, now: u64) -> bool {
+        match *self.state.lock() {
+            State::Closed(_) => false,
+            State::Open { until, .. } | State::Probing { until, .. } => now < until,
+        }
+    }
+
     pub(super) fn note(&self, answered: bool, now: u64) -> Change {
         let mut state = self.state.lock();
         match (*state, answered) {
@@ -145,6 +153,7 @@ mod tests {
         }
         let circuit = opened();
         assert!(!circuit.lets(3) && !circuit.lets(12));
+        assert!(circuit.spares(12) && !circuit.spares(13) && circuit.lets(13));
     }
 
     #[test]

@@ -190,6 +190,13 @@ impl Generations {
         self.all.change(number, self.moment());
     }
 
+    /// Some of the tags whose numbers were known once, and are not now.
+    pub(super) fn unknown(&self, most: usize) -> Vec<Arc<str>> {
+        let cells = self.cells.lock();
+        let unknown = cells.iter().filter(|(_, cell)| cell.number() == 0);
+        unknown.take(most).map(|(tag, _)| Arc::clone(tag)).collect()
+    }
+
     /// Nothing is known any more.
     pub(super) fn forget(&self) {
         self.all.change(0, 0);

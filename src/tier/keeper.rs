@@ -110,8 +110,18 @@ where
             let was_up = self.tier.gate.mode().is_some_and(|mode| mode != Mode::TtlOnly);
             failures = if was_up { 0 } else { failures + 1 };
             let none_can = self.lost(was_up, cause);
-            let wait = if none_can { PROBE } else { RETRY.after(failures) };
-            self.tier.spawn().sleep(wait).await;
+            self.rest(if none_can { PROBE } else { RETRY.after(failures) }).await;
+        }
+    }
+
+    /// Waits, as long as there is anybody to wait for.
+    async fn rest(&self, time: Duration) {
+        const STEP: Duration = Duration::from_secs(1);
+        let mut left = time;
+        while !left.is_zero() && !self.is_gone_for_good() {
+            let step = left.min(STEP);
+            self.tier.spawn().sleep(step).await;
+            left -= step;
         }
     }
 
@@ -161,8 +171,11 @@ where
         self.compare().await;
         self.deliver().await;
         if tier.hears() {
-            // So that no reader need ask. If it fails, one will.
+            // So that no reader need ask, and what is loaded first of a tag is kept. If it fails, they will.
             let _ = tier.generation().await;
+            let unknown = tier.generations.unknown(SLICE);
+            let unknown: Vec<&str> = unknown.iter().map(|tag| &**tag).collect();
+            let _ = tier.stamps(&unknown).await;
         }
     }
 

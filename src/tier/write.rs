@@ -57,7 +57,8 @@ impl Message {
 
 impl<K, V: 'static, E> Tier<K, V, E> {
     fn message(&self, name: &[u8]) -> Message {
-        if !self.rules.tells {
+        // What is not sent must have no number: those who hear would miss it.
+        if !self.rules.tells || self.asker.circuit.spares(self.now()) {
             return Message { text: None };
         }
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
