@@ -30,7 +30,7 @@ struct Row {
 impl Row {
     /// For how long this version has been superseded.
     fn superseded(&self, version: u64, now: Instant) -> Option<Duration> {
-        let done = self.done.lock().unwrap();
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let newer = done.partition_point(|&(done, _)| done <= version);
         done.get(newer).map(|&(_, at)| now.saturating_duration_since(at))
     }
@@ -77,7 +77,7 @@ impl Campaign<'_> {
             superseded <= bound,
             "version {found} of row {key} was read {superseded:?} after it was superseded (hit: {hit}); \
              {:?} {process:?}",
-            row.done.lock().unwrap()
+            row.done.lock().unwrap_or_else(PoisonError::into_inner)
         );
     }
 
