@@ -177,7 +177,29 @@ impl<K, V: 'static, E> Tier<K, V, E> {
         for (question, &number) in questions.iter().zip(&numbers) {
             if number == fresh { question.answer_new(number) } else { question.answer(number) }
         }
+        let unsure = |(_, cell): &&(Vec<u8>, Arc<Cell>)| cell.number() != fresh;
+        let new = cells.iter().zip(&numbers).filter(|&(_, &number)| number == fresh);
+        let new: Vec<_> = new.map(|(cell, _)| cell).filter(unsure).collect();
+        self.confirm(&new, fresh).await;
         Ok(numbers)
+    }
+
+    /// Asks once more for numbers that were put there just now, and told of as changes before the answer came: a number is never drawn
+    /// twice, so one that is there still has been there ever since.
+    async fn confirm(&self, cells: &[&(Vec<u8>, Arc<Cell>)], new: u64) {
+        if cells.is_empty() {
+            return;
+        }
+        let names: Vec<&[u8]> = cells.iter().map(|(name, _)| name.as_slice()).collect();
+        let now = self.now();
+        let questions: Vec<_> = cells.iter().map(|(_, cell)| cell.ask(now)).collect();
+        let other = self.draws.number();
+        let ask = self.asker.ask("read generations", |it| it.numbers(&names, other, Duration::MAX));
+        // If it fails, they are not known.
+        let numbers = ask.await.unwrap_or_default();
+        for (question, _) in questions.iter().zip(numbers).filter(|&(_, number)| number == new) {
+            question.answer_new(new);
+        }
     }
 
     /// Asks for one place.
