@@ -9,11 +9,13 @@
 //! cargo run --release -- --full --threads 64   every row, on a large machine
 //! cargo run --release -- replay DIR --reference hit-ratios.csv    hit ratios on the traces of a folder
 //! cargo run --release -- stampede              one hot key that expires: loads, and who waits for them
+//! cargo run --release -- tiers                 two processes before one Redis: reads, staleness, and what the Redis is asked
+//! cargo run --release -- tiers-hit             what a hit costs in the first of two levels
 //! ```
 //!
 //! Reading order: `work` (what is measured), `peer` (what a cache must offer), `loops` (how), `child` and `host` (in which
 //! process), `once` (rows that begin anew), `report` (what the numbers say), `floors` (whether that is enough). Apart from these:
-//! `replay` (hit ratios), with what it shares with the example of that name; `stampede` (ways to load).
+//! `replay` (hit ratios), with what it shares with the example of that name; `stampede` (ways to load); `tiers` (two levels).
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,6 +41,7 @@ mod replay;
 mod report;
 mod stampede;
 mod table;
+mod tiers;
 mod work;
 
 #[path = "../../../examples/replay/pool.rs"]
@@ -105,6 +108,8 @@ struct Options {
 enum Mode {
     Replay(replay::Args),
     Stampede(stampede::Args),
+    Tiers(tiers::Args),
+    TiersHit(tiers::hits::Args),
 }
 
 impl Default for Options {
@@ -134,6 +139,8 @@ fn run(mut options: Options) -> Result<(), String> {
     match &options.mode {
         Some(Mode::Replay(args)) => return replay::run(args),
         Some(Mode::Stampede(args)) => return stampede::run(args),
+        Some(Mode::Tiers(args)) => return tiers::run(args),
+        Some(Mode::TiersHit(args)) => return tiers::hits::run(args),
         None => {}
     }
     if options.list {
