@@ -283,7 +283,7 @@ page_begins() { # page, charts, column to sort by, direction, first row
     grep -Eq "<tbody> *<tr>$5" "$dom" || { echo "$5 is not the first row of $dom" >&2; return 1; }
 }
 
-# The comparison's own tests, which take minutes to build: three modes of it run without --long.
+# The comparison's own tests, which take minutes to build: four modes of it run without --long.
 compare_tests() {
     env -u CARGO_TARGET_DIR cargo test --release --manifest-path $COMPARE
 }
@@ -301,6 +301,16 @@ compare_stampede() {
         grep -Eq "^  cachette: $name +[1-9]" "$told" || { echo "$name did not load" >&2; return 1; }
     done
     grep -q 'nobody waits' "$told"
+}
+
+# Every way to share a Redis takes part, and what two levels serve is as fresh as they say.
+compare_tiers() {
+    local told=$LOGS/tiers.txt name
+    env -u CARGO_TARGET_DIR cargo run --quiet --release --manifest-path $COMPARE -- tiers --workers 2 --seconds 1 | tee "$told"
+    for name in 'cachette, tasks' 'cachette, threads' 'Redis alone' 'redis-rs, its cache' 'moka . Redis by hand'; do
+        grep -Eq "^  $name +[0-9.]+ +[0-9.]+ " "$told" || { echo "$name did not read" >&2; return 1; }
+    done
+    [ "$(grep -Ec '^  cachette, .*staler than .* met$' "$told")" -eq 2 ]
 }
 
 # Every peer and policy on a trace made here, against what replay finds: 20,000 requests, the low ones of 1,000 keys more often.
@@ -409,6 +419,7 @@ else
 fi
 step "comparison with other caches, quick" compare_smoke
 step "comparison of ways to load, quick" compare_stampede
+if have redis-server; then step "comparison of ways to share a Redis, quick" compare_tiers; fi
 step "comparison of hit ratios, on a trace of its own" compare_replay
 if have rustup && { rustup run "$MINIMUM" rustc --version >/dev/null 2>&1 ||
     rustup toolchain install "$MINIMUM" --profile minimal >/dev/null 2>&1; }; then
