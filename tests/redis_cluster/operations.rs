@@ -21,8 +21,8 @@ fn every_operation_is_answered_by_the_nodes_that_have_its_names() {
     let names: Vec<&[u8]> = places.iter().map(|place| &place.value[..]).collect();
     let claims: Vec<_> = places.iter().map(|place| claim(place, 1)).collect();
     assert_eq!(wait(remote.read(&claims)), Ok(vec![Found::Granted; count]));
-    let write = |(place, bytes)| Write { leased: Some(token(1)), ..write(place, bytes) };
-    let writes: Vec<_> = places.iter().zip(&values).map(write).collect();
+    let leased = |at: usize| Write { leased: Some(token(1)), ..write(&places[at], &values[at]) };
+    let writes: Vec<_> = (0..count).map(leased).collect();
     assert_eq!(wait(remote.write(&writes)), Ok(vec![true; count]));
     assert_eq!(wait(remote.write(&writes)), Ok(vec![false; count]));
     for (found, value) in wait(remote.read(&claims)).unwrap().iter().zip(&values) {
