@@ -11,48 +11,25 @@ mod operations;
 #[path = "redis/wire.rs"]
 mod wire;
 
+#[path = "support/heard.rs"]
+mod heard;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 #[path = "support/rng.rs"]
 mod rng;
+#[path = "support/wait.rs"]
+mod wait;
 
 use cachette::tier::{
     Claim, Delete, HEAD, Place, Read, RedisOptions, RedisRemote, Remote, Token, Write,
 };
 use redis_server::{PATIENCE, Server};
-use std::future::Future;
-use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex};
-use std::task::{Context, Poll, Wake};
+use std::sync::Arc;
 use std::time::Duration;
+use wait::wait;
 
 /// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(3_600);
-
-struct Signal(Mutex<bool>, Condvar);
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        *self.0.lock().unwrap() = true;
-        self.1.notify_one();
-    }
-}
-
-/// Waits for a future on a thread that belongs to no runtime.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let signal = Arc::new(Signal(Mutex::new(false), Condvar::new()));
-    let waker = Arc::clone(&signal).into();
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        let mut woken = signal.0.lock().unwrap();
-        while !std::mem::take(&mut *woken) {
-            woken = signal.1.wait(woken).unwrap();
-        }
-    }
-}
 
 /// A runtime that runs, on a thread of its own, as long as the tests do.
 #[cfg(feature = "redis-tokio")]

@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! redis-server --port 6399 --save '' &
-//! cargo run --release --example service --features json,redis-tokio -- --redis redis://localhost:6399 --database /tmp/products.db
+//! cargo run --release --example service --features json,redis-tokio -- --redis redis://localhost:6399 --database products.db
 //! curl localhost:8080/products/7
 //! curl -X PUT localhost:8080/products/7 -H 'content-type: application/json' -d '{"name": "lamp", "category": "light", "cents": 1995}'
 //! curl 'localhost:8080/products?ids=7,8,999'

@@ -62,6 +62,9 @@ pub use memory::MemoryRemote;
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
 pub use memory::{Count, Data, Faults, News, Op, Path, Side};
 pub use names::RemoteKey;
+#[cfg(feature = "redis-cluster")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
+pub use redis::RedisCluster;
 #[cfg(feature = "redis-tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
 pub use redis::RedisTokio;

@@ -4,12 +4,15 @@
 //!   Remote ── ops: calls of scripts, and how their answers are read
 //!              │
 //!             Line ─┬─ blocking: a pool of connections      ─┐
-//!                   └─ tokio: one connection that all share ─┴─ listening: a connection of its own
+//!                   ├─ cluster: one of these for each node   ├─ listening: a connection of its own
+//!                   └─ tokio: one connection that all share ─┘
 //! ```
 //!
 //! The crate `redis` carries bytes to and fro; none of its types are seen from outside.
 
 mod blocking;
+#[cfg(feature = "redis-cluster")]
+mod cluster;
 mod failure;
 mod hear;
 mod ops;
@@ -21,6 +24,9 @@ mod tokio;
 
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use blocking::RedisRemote;
+#[cfg(feature = "redis-cluster")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
+pub use cluster::RedisCluster;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use options::{RedisOptions, RedisUrlError};
 #[cfg(feature = "redis-tokio")]

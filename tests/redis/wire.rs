@@ -1,8 +1,8 @@
 //! The order of what comes on a line, against a server that says just what the test wants.
 
 use super::*;
+use crate::heard::{Event, Heard, all};
 use cachette::tier::{Listen, Mode, RemoteError};
-use listening::{Event, Heard, all};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 

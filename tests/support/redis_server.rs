@@ -12,7 +12,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server in a folder of its own, which forgets everything when it ends.
 pub(crate) struct Server {
-    port: u16,
+    pub(crate) port: u16,
     folder: PathBuf,
     options: Vec<String>,
     process: Option<Child>,

@@ -1,16 +1,17 @@
 //! A Redis that is asked by threads, which wait for the answer.
 
-mod listening;
+pub(super) mod listening;
 
+use self::listening::Ping;
 use super::ops::{self, Line};
 use super::options::RedisOptions;
-use super::pool::Pool;
+use super::pool::{Lent, Pool};
 use crate::sync::Arc;
 use crate::tier::{
     Delete, Ear, Found, HEAD, Listen, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn,
     Write,
 };
-use ::redis::{Client, Connection, Pipeline, RedisResult, Value};
+use ::redis::{Client, Connection, Pipeline, RedisError, RedisResult, Value};
 use std::convert::Infallible;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -49,45 +50,69 @@ impl RedisRemote {
     }
 
     fn exchange(&self, commands: &Pipeline) -> Result<Vec<Value>, RemoteError> {
+        self.send(&commands.get_packed_pipeline(), commands.len())?.answers()
+    }
+
+    /// Sends so many commands, by a connection that nobody else has until they are answered.
+    pub(super) fn send(&self, packed: &[u8], count: usize) -> Result<Asked<'_>, RemoteError> {
         let patience = self.options.answer_timeout;
         let mut lent = self.pool.lend(patience).ok_or(RemoteError::TimedOut(patience))?;
         let connection = lent
             .connection(|| self.connect(&self.client))
             .map_err(|error| self.options.not_connected(&error))?;
-        match send_and_receive(connection, commands, patience) {
-            Ok(answers) => {
-                lent.give_back();
-                Ok(answers)
-            }
-            Err(error) => {
-                // A server that is late is late for one; one that is gone is gone for all.
-                if !error.is_timeout() {
-                    lent.give_up();
-                }
-                Err(self.options.not_answered(&error))
-            }
+        let start = Instant::now();
+        let sent = connection
+            .set_write_timeout(Some(patience))
+            .and_then(|()| connection.send_packed_command(packed));
+        let asked = Asked { remote: self, lent, count, start };
+        match sent {
+            Ok(()) => Ok(asked),
+            Err(error) => Err(asked.failed(&error)),
         }
     }
 }
 
-/// All the answers, within this time: the transport by itself would wait so long for each.
-fn send_and_receive(
-    connection: &mut Connection,
-    commands: &Pipeline,
-    patience: Duration,
-) -> RedisResult<Vec<Value>> {
-    let start = Instant::now();
-    connection.set_write_timeout(Some(patience))?;
-    connection.send_packed_command(&commands.get_packed_pipeline())?;
-    let mut answers = Vec::with_capacity(commands.len());
-    while answers.len() < commands.len() {
-        connection.set_read_timeout(Some(left_of(patience, start)))?;
-        match connection.recv_response()? {
-            Value::Push { .. } => {}
-            answer => answers.push(answer),
+/// Commands that have been sent.
+pub(super) struct Asked<'a> {
+    remote: &'a RedisRemote,
+    lent: Lent<'a, Connection>,
+    count: usize,
+    start: Instant,
+}
+
+impl Asked<'_> {
+    /// All the answers, within the time: the transport by itself would wait so long for each.
+    pub(super) fn answers(mut self) -> Result<Vec<Value>, RemoteError> {
+        match self.receive() {
+            Ok(answers) => {
+                self.lent.give_back();
+                Ok(answers)
+            }
+            Err(error) => Err(self.failed(&error)),
         }
     }
-    Ok(answers)
+
+    fn receive(&mut self) -> RedisResult<Vec<Value>> {
+        let patience = self.remote.options.answer_timeout;
+        let mut answers = Vec::with_capacity(self.count);
+        let Some(connection) = self.lent.made() else { return Ok(answers) };
+        while answers.len() < self.count {
+            connection.set_read_timeout(Some(left_of(patience, self.start)))?;
+            match connection.recv_response()? {
+                Value::Push { .. } => {}
+                answer => answers.push(answer),
+            }
+        }
+        Ok(answers)
+    }
+
+    fn failed(self, error: &RedisError) -> RemoteError {
+        // A server that is late is late for one; one that is gone is gone for all.
+        if !error.is_timeout() {
+            self.lent.give_up();
+        }
+        self.remote.options.not_answered(error)
+    }
 }
 
 /// What is left of a time, but not nothing: that would be no timeout.
@@ -115,6 +140,6 @@ impl Remote for RedisRemote {
     ops::operations!();
 
     fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible> {
-        Box::pin(async move { Err(self.hear(listen, &*ear)) })
+        Box::pin(async move { Err(self.hear(listen, &*ear, &Ping)) })
     }
 }

@@ -67,6 +67,12 @@ impl Refusals {
         self.0.push(format!("{mode}: {why}"));
     }
 
+    /// What one node said to a mode.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn add_told(&mut self, why: String) {
+        self.0.push(why);
+    }
+
     pub(super) fn into_error(self) -> RemoteError {
         RemoteError::Refused(match &self.0[..] {
             [] => "it was not said how to listen".to_owned(),

@@ -6,7 +6,7 @@ use super::scripts::{
     SET_NUMBER, Script, TAKE, WRITE,
 };
 use crate::tier::{Delete, Found, HEAD, Page, Read, RemoteError, Tell, Token, Turn, Write};
-use ::redis::{Pipeline, ServerErrorKind, Value};
+use ::redis::{Cmd, Pipeline, ServerErrorKind, Value, cmd};
 use std::time::Duration;
 
 /// How many keys a script is called with at most: the server does nothing else meanwhile.
@@ -19,18 +19,30 @@ const PAGE: usize = 512;
 const LONGEST: u64 = 1 << 47;
 
 /// A way to the server and back.
-pub(super) trait Line: Sync {
+pub(super) trait Line: Sync + Sized {
+    /// How many places or names one script may be called with. They must lie together: each alone, where there is more than one server.
+    const TOGETHER: usize = CHUNK;
+
     /// Sends commands, and returns an answer to each.
     fn ask(
         &self,
         commands: Pipeline,
     ) -> impl Future<Output = Result<Vec<Value>, RemoteError>> + Send;
+
+    /// A page of names.
+    fn scan(
+        &self,
+        pattern: &[u8],
+        from: Option<&[u8]>,
+    ) -> impl Future<Output = Result<Page, RemoteError>> + Send {
+        scan(self, pattern, from)
+    }
 }
 
 type Answer<T> = Result<T, RemoteError>;
 
-pub(super) async fn read(line: &impl Line, reads: &[Read<'_>]) -> Answer<Vec<Found>> {
-    let calls: Vec<_> = reads.chunks(CHUNK).map(read_call).collect();
+pub(super) async fn read<L: Line>(line: &L, reads: &[Read<'_>]) -> Answer<Vec<Found>> {
+    let calls: Vec<_> = reads.chunks(L::TOGETHER).map(read_call).collect();
     let mut found = Vec::with_capacity(reads.len());
     for answer in call(line, &calls).await? {
         let mut parts = array(answer)?.into_iter();
@@ -44,13 +56,16 @@ pub(super) async fn read(line: &impl Line, reads: &[Read<'_>]) -> Answer<Vec<Fou
 fn read_call<'a>(reads: &[Read<'a>]) -> Call<'a> {
     let mut call = Call::new(&READ);
     for read in reads {
-        call.key(&read.place.value).key(&read.place.lease);
+        call.key(&read.place.value);
         match read.claim {
             Some(claim) => {
+                call.key(&read.place.lease);
                 call.bytes(claim.token.0.to_vec()).number(milliseconds(claim.ttl));
                 call.bytes(claim.instead_of.map_or_else(Vec::new, Vec::from));
             }
+            // While a cluster moves names, only what names one thing is answered.
             None => {
+                call.key(&read.place.value);
                 call.bytes(&[][..]).bytes(&[][..]).bytes(&[][..]);
             }
         }
@@ -71,9 +86,9 @@ fn found_of(what: Value, time: i64) -> Answer<Found> {
     }
 }
 
-pub(super) async fn heads(line: &impl Line, names: &[&[u8]]) -> Answer<Vec<Option<[u8; HEAD]>>> {
+pub(super) async fn heads<L: Line>(line: &L, names: &[&[u8]]) -> Answer<Vec<Option<[u8; HEAD]>>> {
     let calls: Vec<_> =
-        names.chunks(CHUNK).map(|names| by_name(&HEADS, names, &[HEAD as u64])).collect();
+        names.chunks(L::TOGETHER).map(|names| by_name(&HEADS, names, &[HEAD as u64])).collect();
     let mut heads = Vec::with_capacity(names.len());
     for answer in call(line, &calls).await? {
         for head in array(answer)? {
@@ -111,15 +126,15 @@ fn delete_call<'a>(delete: &Delete<'a>) -> Call<'a> {
     call
 }
 
-pub(super) async fn numbers(
-    line: &impl Line,
+pub(super) async fn numbers<L: Line>(
+    line: &L,
     names: &[&[u8]],
     fresh: u64,
     ttl: Duration,
 ) -> Answer<Vec<u64>> {
     let numbers = [fresh, milliseconds(ttl)];
     let calls: Vec<_> =
-        names.chunks(CHUNK).map(|names| by_name(&NUMBERS, names, &numbers)).collect();
+        names.chunks(L::TOGETHER).map(|names| by_name(&NUMBERS, names, &numbers)).collect();
     let mut numbers = Vec::with_capacity(names.len());
     for answer in call(line, &calls).await? {
         for number in array(answer)? {
@@ -159,11 +174,19 @@ pub(super) async fn lock(line: &impl Line, name: &[u8], token: Token, turn: Turn
     truth(&one(line, lock).await?)
 }
 
-pub(super) async fn scan(line: &impl Line, pattern: &[u8], from: Option<&[u8]>) -> Answer<Page> {
+async fn scan(line: &impl Line, pattern: &[u8], from: Option<&[u8]>) -> Answer<Page> {
     let mut commands = Pipeline::new();
-    commands.cmd("SCAN").arg(from.unwrap_or(b"0"));
-    commands.arg("MATCH").arg(pattern).arg("COUNT").arg(PAGE);
-    let answer = as_many(line.ask(commands).await?, 1)?.remove(0);
+    commands.add_command(scan_command(pattern, from.unwrap_or(b"0")));
+    page(as_many(line.ask(commands).await?, 1)?.remove(0))
+}
+
+pub(super) fn scan_command(pattern: &[u8], from: &[u8]) -> Cmd {
+    let mut scan = cmd("SCAN");
+    scan.arg(from).arg("MATCH").arg(pattern).arg("COUNT").arg(PAGE);
+    scan
+}
+
+pub(super) fn page(answer: Value) -> Answer<Page> {
     let mut parts = array(checked(answer)?)?.into_iter();
     let (Some(next), Some(names), None) = (parts.next(), parts.next(), parts.next()) else {
         return Err(RemoteError::Garbled("a page without names".to_owned()));
@@ -246,28 +269,28 @@ pub(super) fn checked(answer: Value) -> Answer<Value> {
     }
 }
 
-fn as_many<T>(items: Vec<T>, count: usize) -> Answer<Vec<T>> {
+pub(super) fn as_many<T>(items: Vec<T>, count: usize) -> Answer<Vec<T>> {
     if items.len() == count {
         return Ok(items);
     }
     Err(RemoteError::Garbled(format!("{} answers instead of {count}", items.len())))
 }
 
-fn array(value: Value) -> Answer<Vec<Value>> {
+pub(super) fn array(value: Value) -> Answer<Vec<Value>> {
     match value {
         Value::Array(items) => Ok(items),
         other => Err(garbled(&other)),
     }
 }
 
-fn bytes(value: Value) -> Answer<Vec<u8>> {
+pub(super) fn bytes(value: Value) -> Answer<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Ok(bytes),
         other => Err(garbled(&other)),
     }
 }
 
-fn number(value: &Value) -> Answer<i64> {
+pub(super) fn number(value: &Value) -> Answer<i64> {
     match value {
         Value::Int(number) => Ok(*number),
         other => Err(garbled(other)),
@@ -334,7 +357,7 @@ macro_rules! operations {
         }
 
         fn scan<'a>(&'a self, pattern: &'a [u8], from: Option<&'a [u8]>) -> Reply<'a, Page> {
-            Box::pin($crate::tier::redis::ops::scan(self, pattern, from))
+            Box::pin($crate::tier::redis::ops::Line::scan(self, pattern, from))
         }
     };
 }

@@ -1,7 +1,11 @@
 //! Where a Redis is, and how long it is waited for.
 
+#[cfg(feature = "redis-cluster")]
+use super::cluster::Address;
 use super::failure::failure;
 use crate::tier::RemoteError;
+#[cfg(feature = "redis-cluster")]
+use ::redis::ConnectionAddr;
 use ::redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisError};
 use std::fmt;
 use std::time::Duration;
@@ -54,6 +58,11 @@ const SCHEMES: [&str; 7] =
     ["redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"];
 
 impl RedisUrlError {
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn none() -> Self {
+        Self("there is none".to_owned())
+    }
+
     /// The transport says less of an address that it cannot take apart than can be seen from outside.
     fn of(url: &str, error: &RedisError) -> Self {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme);
@@ -109,6 +118,41 @@ impl RedisOptions {
     #[must_use]
     pub fn connections(self, number: usize) -> Self {
         Self { connections: number.max(1), ..self }
+    }
+
+    /// The same for another server.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn at(&self, address: &Address) -> Self {
+        let (host, port) = (address.host.clone(), address.port);
+        let there = match self.info.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: *insecure,
+                tls_params: tls_params.clone(),
+            },
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        Self { info: self.info.clone().set_addr(there), ..self.clone() }
+    }
+
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    /// Where a node of a cluster is.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn node(&self) -> Result<Address, RedisUrlError> {
+        if self.info.redis_settings().db() != 0 {
+            return Err(RedisUrlError("a cluster has the database 0 alone".to_owned()));
+        }
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                Ok(Address { host: host.clone(), port: *port })
+            }
+            _ => Err(RedisUrlError("a node of a cluster has a host and a port".to_owned())),
+        }
     }
 
     /// What it asks by.

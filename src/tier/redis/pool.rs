@@ -78,6 +78,11 @@ impl<C> Lent<'_, C> {
         Ok(self.connection.insert(connection))
     }
 
+    /// The connection, if it has been made.
+    pub(super) fn made(&mut self) -> Option<&mut C> {
+        self.connection.as_mut()
+    }
+
     /// For the next who needs one.
     pub(super) fn give_back(mut self) {
         if let Some(connection) = self.connection.take() {

@@ -7,23 +7,54 @@ use super::{RedisRemote, left_of};
 use crate::tier::redis::hear::{Consent, Refusals, given_up, hello, request, tell};
 use crate::tier::redis::ops::checked;
 use crate::tier::{Ear, Listen, Mode, RemoteError};
-use ::redis::{Connection, RedisResult, Value, cmd};
+use ::redis::{Cmd, Connection, RedisResult, Value, cmd};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+/// What the server is asked at every beat.
+pub(in crate::tier::redis) trait Question: Sync {
+    fn command(&self) -> Cmd;
+
+    /// Whether the answer lets the line go on.
+    fn check(&self, answer: Value) -> Result<(), RemoteError>;
+}
+
+/// Whether it is there: any answer will do.
+pub(in crate::tier::redis) struct Ping;
+
+impl Question for Ping {
+    fn command(&self) -> Cmd {
+        cmd("PING")
+    }
+
+    fn check(&self, _: Value) -> Result<(), RemoteError> {
+        Ok(())
+    }
+}
+
 impl RedisRemote {
     /// Listens until the line is lost, and says why it was.
-    pub(super) fn hear(&self, listen: &Listen, ear: &dyn Ear) -> RemoteError {
-        match self.try_hear(listen, ear) {
+    pub(in crate::tier::redis) fn hear(
+        &self,
+        listen: &Listen,
+        ear: &dyn Ear,
+        question: &dyn Question,
+    ) -> RemoteError {
+        match self.try_hear(listen, ear, question) {
             Err(error) => error,
             Ok(never) => match never {},
         }
     }
 
-    fn try_hear(&self, listen: &Listen, ear: &dyn Ear) -> Result<Infallible, RemoteError> {
+    fn try_hear(
+        &self,
+        listen: &Listen,
+        ear: &dyn Ear,
+        question: &dyn Question,
+    ) -> Result<Infallible, RemoteError> {
         let mut refusals = Refusals::default();
         let (connection, hello) = self.open(&mut refusals)?;
-        let mut line = Line { remote: self, connection, listen, ear, timed_out: 0 };
+        let mut line = Line { remote: self, connection, listen, ear, question, timed_out: 0 };
         for &mode in &listen.modes {
             match line.ask_for(mode, hello.as_ref())? {
                 Ok(()) => {
@@ -64,6 +95,7 @@ struct Line<'a> {
     connection: Connection,
     listen: &'a Listen,
     ear: &'a dyn Ear,
+    question: &'a dyn Question,
     /// How many reads have ended without an answer. The connection takes as many answers for late ones, and throws them away; it
     /// never throws away what it was told.
     timed_out: usize,
@@ -105,20 +137,21 @@ impl Line<'_> {
         }
     }
 
-    /// Asks the server whether it is there, and waits for the answer.
+    /// Asks the server the question, and waits for the answer.
     fn beat(&mut self, start: Instant) -> Result<(), RemoteError> {
         let asked = self.ear.now();
-        let ping = cmd("PING").get_packed_command();
-        let pings = ping.repeat(1 + std::mem::take(&mut self.timed_out));
+        let ping = Ping.command().get_packed_command();
+        let mut questions = ping.repeat(std::mem::take(&mut self.timed_out));
+        questions.extend(self.question.command().get_packed_command());
         let patience = self.listen.patience;
         let lost = |error| self.remote.options.lost(&error, patience);
         self.connection.set_write_timeout(Some(left_of(patience, start))).map_err(lost)?;
-        self.connection.send_packed_command(&pings).map_err(lost)?;
+        self.connection.send_packed_command(&questions).map_err(lost)?;
         while start.elapsed() < patience {
             match receive(&mut self.connection, left_of(patience, start)).map_err(lost)? {
                 Value::Push { kind, data } => tell(self.ear, &kind, &data),
                 answer => {
-                    checked(answer)?;
+                    self.question.check(checked(answer)?)?;
                     self.ear.alive(asked);
                     return Ok(());
                 }
