@@ -358,8 +358,8 @@ fuzz() { # seconds a target
 mutants() {
     local status=0 survivors=$LOGS/survivors.txt listed=$LOGS/listed.txt unlisted
     cargo mutants --all-features --output "$LOGS" --timeout 300 --file 'src/engine/**/*.rs' --file 'src/policy/**/*.rs' \
-        --file 'src/load/**/*.rs' --file src/time.rs --exclude 'src/engine/**/models.rs' \
-        --exclude 'src/policy/laws*' --exclude 'src/policy/laws/**' -- --lib --tests ||
+        --file 'src/load/**/*.rs' --file 'src/tier/**/*.rs' --file src/time.rs --exclude 'src/engine/**/models.rs' \
+        --exclude 'src/policy/laws*' --exclude 'src/policy/laws/**' --exclude 'src/tier/laws*' --exclude 'src/tier/laws/**' -- --lib --tests ||
         status=$?
     # 2: some were missed; 3: some ran out of time, which is caught too.
     case $status in

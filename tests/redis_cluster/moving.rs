@@ -119,7 +119,7 @@ fn change(node: &Node, key: u64, records: &Records) {
 }
 
 #[test]
-fn nothing_is_staler_than_the_bound_while_a_slot_moves_and_reads_go_on() {
+fn t20_nothing_is_staler_than_the_bound_while_a_slot_moves_and_reads_go_on() {
     let Some(cluster) = Cluster::start() else { return };
     let records = Arc::new(Records::default());
     let nodes = [Node::new(&cluster, &records), Node::new(&cluster, &records)];
@@ -187,7 +187,7 @@ impl Drop for End<'_> {
 }
 
 #[test]
-fn hits_alone_see_that_a_slot_has_moved() {
+fn t20_hits_alone_see_that_a_slot_has_moved() {
     let Some(cluster) = Cluster::start() else { return };
     let records = Arc::new(Records::default());
     let nodes = [Node::new(&cluster, &records), Node::new(&cluster, &records)];
