@@ -88,6 +88,7 @@ fn t27_what_was_deleted_while_the_server_was_down_does_not_come_back() {
             world.source.write(key, 1);
             assert_eq!(one.value(key), 1);
         }
+        assert_eq!(one.value(30), 0);
         world.server.kill();
         for key in 0..20 {
             world.source.write(key, 2);
