@@ -43,7 +43,7 @@ pub(crate) fn products(redis: Option<&str>, shop: Shop) -> Result<Products, Box<
             product.iter().map(|product| tag(&product.category)).collect()
         })
         .on_event(|event, left_out| {
-            eprintln!("cache: {event:?}; {left_out} such before were left out")
+            eprintln!("cache: {event:?}; {left_out} such before were left out");
         })
         .build()?;
     Ok(products)

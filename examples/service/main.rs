@@ -1,5 +1,5 @@
 //! A service of products: its handlers ask the cache, which lies in this process before a Redis that all instances share, and the Redis
-//! before SQLite. Run it twice, on two ports and one database: what is written through one is seen through the other.
+//! before `SQLite`. Run it twice, on two ports and one database: what is written through one is seen through the other.
 //!
 //! ```sh
 //! redis-server --port 6399 --save '' &

@@ -1,4 +1,4 @@
-//! The database. SQLite blocks, so each query runs on a thread that is there for it.
+//! The database. `SQLite` blocks, so each query runs on a thread that is there for it.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 use serde::{Deserialize, Serialize};
