@@ -313,7 +313,7 @@ mod tests {
             let reference = Reference::parse(&text).expect("ours");
             assert_eq!(reference.differences(&cell(bytes), Check::Exact), Some(String::new()));
             assert_eq!(reference.capacities("T", bytes.is_some()), [10]);
-            assert_eq!(reference.capacities("T", bytes.is_none()), [0_usize; 0]);
+            assert_eq!(reference.capacities("T", bytes.is_none()), [0_u64; 0]);
         }
     }
 

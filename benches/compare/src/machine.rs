@@ -9,6 +9,14 @@ pub fn line() -> String {
     format!("{}, {}, {cores} cores, {}, {}", date(), processor(), std::env::consts::OS, compiler())
 }
 
+/// How many threads wanted to run in the last minute, this program's among them: others take from what is measured.
+pub fn busy() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load =
+        load.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("an unknown number of");
+    format!("{load} threads wanted to run in the last minute")
+}
+
 fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name"));

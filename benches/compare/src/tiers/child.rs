@@ -69,7 +69,7 @@ impl Use for Process<'_> {
                     workers = self.go(workers, self.args.seconds);
                     let seconds = start.elapsed().as_secs_f64();
                     let reads: u64 = workers.iter().map(|worker| worker.reads).sum();
-                    let writes: u64 = workers.iter().map(|worker| worker.measured_writes()).sum();
+                    let writes: u64 = workers.iter().map(Worker::measured_writes).sum();
                     let (misses, loads) = (reader.misses() - misses, self.source.loads() - loads);
                     let note = reader.note();
                     say(&format!(

@@ -103,8 +103,9 @@ pub fn run(args: &Args) -> Result<(), String> {
         costs.line(std::iter::once((*name).to_owned()).chain(cells));
     }
     println!(
-        "Measured on {}. 65,536 entries, one thread; medians of {} rounds.\n",
+        "Measured on {}, where {}. 65,536 entries, one thread; medians of {} rounds.\n",
         machine::line(),
+        machine::busy(),
         args.rounds
     );
     println!(

@@ -2,9 +2,9 @@
 //! stale, and what the Redis is asked for.
 //!
 //! ```text
-//! cargo run --release -- tiers                        a minute; it starts a redis-server of its own
+//! cargo run --release -- tiers                        a minute and a half; it starts a redis-server of its own
 //! cargo run --release -- tiers --markdown             the tables of the README
-//! cargo run --release -- tiers --only cachette --seconds 10
+//! cargo run --release -- tiers --only cachette --seconds 30
 //! ```
 //!
 //! A worker does one thing after the other, without a pause: a read, or, one time of a hundred, a write of the source and then the
@@ -44,19 +44,19 @@ pub struct Args {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: u32,
     /// Keys
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..))]
     keys: u32,
     /// Entries that a process may keep
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..))]
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(100..))]
     capacity: u32,
     /// How long a load takes, in milliseconds
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 1)]
     load_ms: u64,
     /// Writes of a thousand operations
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=1_000))]
     writes: u32,
     /// Seconds for each way, after half as many to warm up
-    #[arg(long, default_value_t = 6.0)]
+    #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// Ways to run: those whose name begins so
     #[arg(long, value_delimiter = ',')]

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::{Args, Outcome};
+use crate::machine;
 use crate::peer;
 use crate::table::Table;
 
@@ -30,13 +31,12 @@ pub fn whole(outcomes: &[Outcome], args: &Args, machine: &str) -> String {
     out + &format!("\nThe floors:\n\n{}", show(&floors(outcomes)))
 }
 
-fn heading(args: &Args, machine: &str) -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("").to_owned();
+fn heading(args: &Args, line: &str) -> String {
     format!(
-        "Measured on {machine}, where {load} threads wanted to run in the last minute. {} processes of {} workers each, {} keys by Zipf \
+        "Measured on {line}, where {}. {} processes of {} workers each, {} keys by Zipf \
          (0.99), L1 of {} entries, values of 256 bytes; of a thousand operations {} are writes; a load takes {} ms. {} s for each way. \
          Stale: of the reads that were looked at (one in 16) those that began after the next version had been written, and how long after.",
+        machine::busy(),
         args.processes,
         args.workers,
         args.keys,
