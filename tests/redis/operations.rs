@@ -304,3 +304,15 @@ fn a_database_and_the_third_version_are_as_the_address_says() {
     }
     assert_eq!(server.run("DBSIZE"), redis::Value::Int(0));
 }
+
+#[test]
+#[cfg(feature = "test-kit")]
+fn the_laws_of_all_remotes_are_kept() {
+    use cachette::tier::laws::{Trial, check};
+
+    let Some(server) = Server::start(&[]) else { return };
+    for (name, remote) in remotes(&options(&server.url())) {
+        println!("{name}");
+        check(&Trial::new(remote, std::thread::sleep).patience(PATIENCE));
+    }
+}
