@@ -131,8 +131,7 @@ pub(crate) fn id(node: &Server) -> String {
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.clone()).unwrap(),
-        Value::SimpleString(text) => text.clone(),
-        Value::VerbatimString { text, .. } => text.clone(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text.clone(),
         other => panic!("{other:?} is no text"),
     }
 }
