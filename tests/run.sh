@@ -168,6 +168,7 @@ lints() {
     # A feature adds: what is there without it must be clean without it.
     cargo clippy --locked --lib --examples -- -D warnings
     cargo clippy --locked --lib --test redis --features redis -- -D warnings
+    cargo clippy --locked --lib --test redis_cluster --features redis-cluster,test-kit -- -D warnings
 }
 
 lints_outside() {

@@ -197,7 +197,8 @@ fn t20_hits_alone_see_that_a_slot_has_moved() {
     let name = name_of(&cluster, MOVED);
     let (slot, at) = (cluster.slot(&name), cluster.owner(&name));
     let (from, to) = (&cluster.nodes[at], &cluster.nodes[(at + 1) % 3]);
-    until("a hit", || node.cache.get(&MOVED).is_some() && node.cache.get(&0).is_some());
+    let hit = |key: u64| node.cache.load(&key).is_ok() && node.cache.get(&key).is_some();
+    until("hits", || hit(MOVED) && hit(0));
     cluster.begin_to_move(slot, from, to);
     cluster.move_names(slot, from, to);
     cluster.end_to_move(slot, from, to);
@@ -207,8 +208,7 @@ fn t20_hits_alone_see_that_a_slot_has_moved() {
     cluster.agree();
     nodes.iter().for_each(|node| until("it is up again", || node.is_up()));
     // The new owner tells of changes as the old one did.
-    node.cache.load(&MOVED).unwrap();
-    until("a hit", || node.cache.load(&MOVED).is_ok() && node.cache.get(&MOVED).is_some());
+    until("a hit", || hit(MOVED));
     assert_eq!(name_of(&cluster, MOVED), name);
     assert_eq!(cluster.owner(&name), (at + 1) % 3);
     change(other, MOVED, &records);
