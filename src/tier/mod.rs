@@ -1,4 +1,19 @@
 //! Two levels: this cache before a remote one that many processes share.
+//!
+//! ```text
+//!   load ──► L1: a cache with its loader, and a gate that every hit looks at
+//!             └─► its loader: read ──► a value, or the lease, or somebody else's lease
+//!                              ├─ granted: the program's loader, fill: written if the lease still stands
+//!                              └─ held: wait until the line tells of a change
+//!
+//!   line ──► keeper: L1 loses what has changed; echoes of one's own changes are compared; the gate is told when the line answered
+//! ```
+//!
+//! [`TieredCache`] is the face, [`Remote`] what a store must be able to do; [`MemoryRemote`] is one in this process.
+//!
+//! Reading order: `remote` (the contract), `names`, `envelope` and `codec` (what lies where, and how), `gate` (why a hit may be believed), `core`,
+//! `read`, `fill` and `many` (a miss), `write` (a deletion, a put), `keeper` with `echoes`, `inbox`, `undelivered` and `generations` (what changes
+//! elsewhere, and what could not be said there), `asker` with `breaker` and `events` (a remote that fails); last `build` and `tiered`.
 
 mod arrivals;
 mod asker;
