@@ -75,6 +75,26 @@ fn scan(remote: &dyn Remote, pattern: &[u8]) -> Result<BTreeSet<Vec<u8>>, Remote
 }
 
 #[test]
+fn a_name_is_followed_to_where_its_slot_has_moved() {
+    let Some(cluster) = Cluster::start() else { return };
+    let (remote, here) = (remote(&cluster), place("0"));
+    wait(remote.write(&[write(&here, b"text")])).unwrap();
+    let (slot, at) = (cluster.slot("{p:k:0}"), cluster.owner("{p:k:0}"));
+    let (from, to) = (&cluster.nodes[at], &cluster.nodes[(at + 1) % 3]);
+    cluster.begin_to_move(slot, from, to);
+    cluster.move_names(slot, from, to);
+    // Half way: what names one thing alone is answered there.
+    let is_value = |found: &[Found]| matches!(found, [Found::Value { .. }]);
+    assert!(is_value(&wait(remote.read(&[read(&here)])).unwrap()));
+    cluster.end_to_move(slot, from, to);
+    // The first goes to where the slot was.
+    for _ in 0..2 {
+        assert!(is_value(&wait(remote.read(&[claim(&here, 1)])).unwrap()));
+    }
+    assert_eq!(wait(remote.delete(&[delete(&here)])), Ok(vec![true]));
+}
+
+#[test]
 fn a_scan_finds_the_names_of_all_nodes() {
     let Some(cluster) = Cluster::start() else { return };
     let (remote, places) = (remote(&cluster), places(3_000));

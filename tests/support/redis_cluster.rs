@@ -39,7 +39,10 @@ impl Cluster {
         let is_well = |node: &Server| {
             let info = text(&node.run("CLUSTER INFO"));
             let assigned = format!("cluster_slots_assigned:{SLOTS}\r");
-            info.contains("cluster_state:ok\r") && info.contains(&known) && info.contains(&assigned)
+            // Messages to a node without a link are lost.
+            let is_linked = !text(&node.run("CLUSTER NODES")).contains("disconnected");
+            let is_ok = info.contains("cluster_state:ok\r") && is_linked;
+            is_ok && info.contains(&known) && info.contains(&assigned)
         };
         let owners = || self.nodes.iter().map(|node| owners(&node.run("CLUSTER SLOTS")));
         let mut again = Duration::from_secs(2);

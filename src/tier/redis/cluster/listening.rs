@@ -253,3 +253,77 @@ impl Ear for NodeEar {
         self.merged.has_ended() || self.merged.ear.is_gone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Notes what it is told, each in a word.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Notes {
+        fn note(&self, what: String) {
+            self.0.lock().push(what);
+        }
+    }
+
+    impl Ear for Notes {
+        fn up(&self, mode: Mode) {
+            self.note(format!("up by {mode}"));
+        }
+        fn changed(&self, names: &[&[u8]]) {
+            self.note(format!("{} changed", names.len()));
+        }
+        fn all_changed(&self) {
+            self.note("all changed".to_owned());
+        }
+        fn message(&self, message: &[u8]) {
+            self.note(format!("message of {}", message.len()));
+        }
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn alive(&self, asked: Duration) {
+            self.note(format!("alive at {}", asked.as_secs()));
+        }
+        fn sleep(&self, _: Duration) -> Task {
+            Box::pin(std::future::pending())
+        }
+        fn is_gone(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn it_is_told_between_the_last_that_is_up_and_the_first_that_ends() {
+        let notes = Arc::new(Notes::default());
+        let merged = Arc::new(Merged::new(notes.clone(), 2));
+        let line = |at| NodeEar { merged: Arc::clone(&merged), at };
+        let (one, other) = (line(0), line(1));
+        let told = || std::mem::take(&mut *notes.0.lock());
+        one.up(Mode::Tracking);
+        one.changed(&[b"early"]);
+        one.all_changed();
+        one.alive(Duration::from_secs(3));
+        assert!(told().is_empty());
+        other.up(Mode::Tracking);
+        assert_eq!(told(), ["up by tracking by prefix"]);
+        // As of the line that was asked first; and only if that is later than before.
+        for (line, asked) in [(&other, 5), (&other, 7), (&one, 6), (&one, 9)] {
+            line.alive(Duration::from_secs(asked));
+        }
+        assert_eq!(told(), ["alive at 3", "alive at 6", "alive at 7"]);
+        one.changed(&[b"a", b"b"]);
+        other.message(b"text");
+        assert_eq!(told(), ["2 changed", "message of 4"]);
+        let why = |text: &str| RemoteError::Unreachable(text.to_owned());
+        merged.end(why("first"));
+        merged.end(why("second"));
+        other.all_changed();
+        other.alive(Duration::from_secs(10));
+        one.alive(Duration::from_secs(11));
+        assert!(told().is_empty() && one.is_gone());
+        assert_eq!(merged.wait(), (why("first"), true));
+    }
+}
