@@ -111,6 +111,7 @@ impl Campaign<'_> {
 /// Does things to a server.
 fn torment(server: &mut Server, rng: &mut Rng, time: Duration) {
     let start = Instant::now();
+    // A real server goes by a real clock: what matters is what happens to it meanwhile, and no assertion hangs on how long that was.
     let rest = |rng: &mut Rng, most: u64| thread::sleep(millis(rng.below(most)));
     while start.elapsed() < time {
         rest(rng, 500);

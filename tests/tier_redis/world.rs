@@ -28,6 +28,7 @@ pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
         assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        // Another process is waited for: there is nothing here that it could wake.
         std::thread::sleep(millis(1));
     }
 }
@@ -110,6 +111,7 @@ impl Source {
 
     fn load(&self, key: u64) -> Result<u64, Down> {
         let (row, lag) = self.read(key);
+        // A slow source, beside a server whose leases end by its own clock.
         std::thread::sleep(lag);
         let mut records = self.0.0.lock().unwrap();
         while records.parked.contains(&key) {

@@ -192,6 +192,7 @@ impl RedisCluster {
             }
             hops = if waits { 0 } else { hops + 1 };
             if waits {
+                // Nobody tells when a slot has moved; this remote may block, and the time is bounded above.
                 thread::sleep(PAUSE);
             }
         }
