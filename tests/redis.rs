@@ -8,6 +8,9 @@ mod listening;
 mod model;
 #[path = "redis/operations.rs"]
 mod operations;
+#[cfg(feature = "redis-tokio")]
+#[path = "redis/reading.rs"]
+mod reading;
 #[path = "redis/wire.rs"]
 mod wire;
 

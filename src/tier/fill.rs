@@ -208,7 +208,7 @@ where
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        if self.gate.mode() == Some(Mode::Tracking) {
+        if self.gate.mode().is_some_and(Mode::echoes) {
             let now = self.now();
             writes.iter().for_each(|write| self.echoes.expect(&write.place.value, now));
         }

@@ -59,7 +59,7 @@ pub use leases::{
 };
 pub use listening::{
     a_line_that_nobody_wants_ends, changes_are_told_before_the_line_is_alive,
-    messages_are_told_in_order,
+    messages_are_told_in_order, what_was_read_is_told_of_when_it_changes,
 };
 pub use names::{a_scan_finds_what_stays, names_are_any_bytes, patterns_are_those_of_redis};
 pub use rest::{a_lock_is_one_holder_s, numbers_are_put_once, set_numbers_replace};
@@ -106,6 +106,7 @@ pub const LAWS: &[(&str, Law)] = &[
     ("set_numbers_replace", set_numbers_replace),
     ("a_lock_is_one_holder_s", a_lock_is_one_holder_s),
     ("changes_are_told_before_the_line_is_alive", changes_are_told_before_the_line_is_alive),
+    ("what_was_read_is_told_of_when_it_changes", what_was_read_is_told_of_when_it_changes),
     ("messages_are_told_in_order", messages_are_told_in_order),
     ("a_line_that_nobody_wants_ends", a_line_that_nobody_wants_ends),
 ];
@@ -181,7 +182,7 @@ impl Trial {
     }
 
     /// The ways in which it can tell of changes: those that are not named are not tried. At first [`Mode::Tracking`] and
-    /// [`Mode::Messages`], which are all that can be.
+    /// [`Mode::Messages`]; [`Mode::OptIn`] is tried where it is named.
     ///
     /// ```
     /// use cachette::tier::{MemoryRemote, Mode, laws::Trial};

@@ -1,8 +1,7 @@
 //! A remote in this process.
 
 use super::remote::{
-    Delete, Ear, Found, Listen, Mode, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn,
-    Write,
+    Delete, Ear, Found, Listen, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn, Write,
 };
 use crate::sync::{Arc, Mutex};
 use crate::time::{Clock, SystemClock, nanos};
@@ -193,14 +192,12 @@ impl MemoryRemote {
         names: usize,
         act: impl FnOnce(&mut Store) -> Result<T, RemoteError> + Send + 'a,
     ) -> Reply<'a, T> {
-        Box::pin(self.node.pass(op, names, || self.shared.act(act)))
+        Box::pin(self.node.pass(op, names, || self.shared.act(Some(self.node.number()), act)))
     }
 
     /// The line of a new listener. It is told of all that changes from now on.
     fn line(&self, listen: &Listen, ear: Arc<dyn Ear>) -> Result<Listening, RemoteError> {
-        // Who is told of every change need not say what was read.
-        let can = |mode: &Mode| *mode != Mode::OptIn && self.node.offers(*mode);
-        let Some(mode) = listen.modes.iter().copied().find(can) else {
+        let Some(mode) = listen.modes.iter().copied().find(|mode| self.node.offers(*mode)) else {
             let why = "it tells of changes in none of these ways";
             return Err(RemoteError::Refused(why.to_owned()));
         };
@@ -226,14 +223,18 @@ impl fmt::Debug for MemoryRemote {
 }
 
 impl Shared {
-    /// Does something in one step, and tells those who listen what it changed.
-    fn act<T>(&self, act: impl FnOnce(&mut Store) -> T) -> T {
+    /// Does something in one step, for a node or for none, and tells those who listen what it changed.
+    fn act<T>(&self, node: Option<u64>, act: impl FnOnce(&mut Store) -> T) -> T {
         let now = nanos(self.clock.now());
         let mut state = self.state.lock();
+        let reads = |line: &&Arc<Line>| line.is_of_reads(node);
+        let notes = state.lines.iter().any(|line| reads(&line));
+        state.store.set_notes(notes);
         state.store.turn(now);
         let answer = act(&mut state.store);
         let changes = state.store.changes();
         let told = state.lines.iter().filter(|line| line.post(&changes)).cloned().collect();
+        state.lines.iter().filter(reads).for_each(|line| line.note(&changes));
         drop(state);
         deliver(told);
         answer
@@ -241,7 +242,7 @@ impl Shared {
 
     /// Asks a line whether it is there. What has changed, and what has expired, is told before it answers.
     fn beat(&self, line: &Line, asked: Duration) {
-        self.act(|store| store.free_expired(AT_A_BEAT));
+        self.act(None, |store| store.free_expired(AT_A_BEAT));
         // What was changed before is queued by now, for that is done in one step with the change: the answer stands behind it.
         line.ask(asked);
         line.deliver();

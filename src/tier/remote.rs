@@ -187,6 +187,13 @@ pub enum Mode {
     TtlOnly,
 }
 
+impl Mode {
+    /// True if the server tells who makes a change of it too.
+    pub(super) const fn echoes(self) -> bool {
+        matches!(self, Self::Tracking | Self::OptIn)
+    }
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -82,7 +82,7 @@ impl<K, V: 'static, E> Tier<K, V, E> {
                 tell: message.tell(channel),
             })
             .collect();
-        if self.gate.mode() == Some(Mode::Tracking) {
+        if self.gate.mode().is_some_and(Mode::echoes) {
             let now = self.now();
             places.iter().for_each(|(place, _)| self.echoes.expect(&place.value, now));
         }

@@ -55,10 +55,12 @@ fn kinds() -> [Kind; 2] {
     [|options| remotes(options).remove(0).1, |options| remotes(options).remove(KINDS - 1).1]
 }
 
+const TOLD: [Mode; 2] = [Mode::Tracking, Mode::Messages];
 const KINDS: usize = if cfg!(feature = "redis-tokio") { 2 } else { 1 };
 
 /// A line to a server that is played, which has not answered yet.
 fn dialled(kind: Kind, listen: Listen) -> (Heard, TcpListener) {
+    assert!(!listen.modes.contains(&Mode::OptIn), "that takes another connection");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     (Heard::new(&kind(&options(&url)), listen), listener)
@@ -74,7 +76,7 @@ impl Played {
 
 /// A line that is up, and the server's side of it.
 fn line(kind: Kind, beat: Duration, version: &str) -> (Heard, Played) {
-    let (heard, listener) = dialled(kind, all(beat));
+    let (heard, listener) = dialled(kind, Listen { modes: TOLD.into(), ..all(beat) });
     let mut played = Played::accept(&listener);
     let hello = format!("%1\r\n$7\r\nversion\r\n${}\r\n{version}\r\n", version.len());
     loop {
@@ -171,7 +173,7 @@ fn a_server_whose_pushes_may_stand_in_answers_is_not_tracked() {
 #[test]
 fn a_server_of_the_second_version_tells_nothing() {
     for kind in kinds() {
-        let (heard, listener) = dialled(kind, all(LONG));
+        let (heard, listener) = dialled(kind, Listen { modes: TOLD.into(), ..all(LONG) });
         let _server = old_server(&listener);
         let ended = heard.any();
         let Event::Ended(RemoteError::Refused(why)) = ended else { panic!("{ended:?}") };
@@ -187,4 +189,62 @@ fn a_server_of_the_second_version_tells_nothing() {
         assert!(matches!(heard.any(), Event::Alive(_)));
         assert!(matches!(heard.any(), Event::Alive(_)));
     }
+}
+
+/// A line on the connection that is read by, and the server's side of it.
+#[cfg(feature = "redis-tokio")]
+fn line_of_reads(version: &str) -> (Heard, Played) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let listen = Listen { modes: vec![Mode::OptIn], ..all(LONG) };
+    let heard = Heard::new(&kinds()[1](&options(&url)), listen);
+    let mut played = Played::accept(&listener);
+    let mut hellos = 0;
+    loop {
+        let words = played.command();
+        match (&words[0][..], &words[1..]) {
+            ("HELLO", _) => {
+                played.say(&format!("%1\r\n$7\r\nversion\r\n${}\r\n{version}\r\n", version.len()));
+                hellos += 1;
+                if hellos == 2 {
+                    return (heard, played);
+                }
+            }
+            _ => played.say("-ERR no\r\n"),
+        }
+    }
+}
+
+#[test]
+#[cfg(feature = "redis-tokio")]
+fn what_was_told_on_the_connection_that_is_read_by_is_passed_on_before_an_answer() {
+    let (heard, mut server) = line_of_reads("7.0.0");
+    assert_eq!(server.command(), ["CLIENT", "TRACKING", "ON"]);
+    server.say("+OK\r\n");
+    assert_eq!(heard.any(), Event::Up(Mode::OptIn));
+    assert_eq!(server.command(), ["PING"]);
+    let names: Vec<_> = (0..1_000).map(|number| format!("{{p:{number}")).collect();
+    let tell = |name: &String| invalidate(&format!("lease{name}")) + &invalidate(name);
+    server.say(&(names.iter().map(tell).collect::<String>() + "+PONG\r\n"));
+    for name in &names {
+        assert_eq!(heard.any(), changed(name));
+    }
+    assert!(matches!(heard.any(), Event::Alive(_)));
+}
+
+#[test]
+#[cfg(feature = "redis-tokio")]
+fn a_server_that_is_too_old_is_not_made_to_tell_of_what_was_read() {
+    let why = |heard: &Heard| match heard.any() {
+        Event::Ended(RemoteError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let (heard, _server) = line_of_reads("6.2.14");
+    assert!(why(&heard).contains("tracking of what was read: version 6 is older than 7"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let listen = Listen { modes: vec![Mode::OptIn], ..all(LONG) };
+    let heard = Heard::new(&kinds()[1](&options(&url)), listen);
+    let _server = old_server(&listener);
+    assert!(why(&heard).contains("tracking of what was read: it needs the third version"));
 }

@@ -519,7 +519,12 @@ fn live(seed: u64, modes: &[Mode]) {
     let choices = Choices::draw(modes, &mut rng);
     let world = World::new();
     let nodes: Vec<Node> = (0..2 + rng.below(2))
-        .map(|_| world.node_fresh(choices.local, |builder| choices.choose(builder)))
+        .map(|_| {
+            let node = world.node_in_the_dark(choices.local, |builder| choices.choose(builder));
+            node.remote.faults().offer(modes);
+            node.settle();
+            node
+        })
         .collect();
     let mut life = Life {
         world: &world,
@@ -555,6 +560,11 @@ fn lives_with_tracking() {
 }
 
 #[test]
+fn lives_with_tracking_of_what_was_read() {
+    lives(&[Mode::OptIn]);
+}
+
+#[test]
 fn lives_with_messages() {
     lives(&[Mode::Messages]);
 }
@@ -567,4 +577,5 @@ fn lives_with_ttl_only() {
 #[test]
 fn lives_with_a_remote_that_sometimes_tells() {
     lives(&[Mode::Tracking, Mode::TtlOnly]);
+    lives(&[Mode::OptIn, Mode::TtlOnly]);
 }

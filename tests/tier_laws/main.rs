@@ -38,6 +38,19 @@ fn a_remote_that_blocks_keeps_them_too() {
     laws::check(&trial(|remote| Arc::new(Wrong::new(remote, Breach::NoneButBlocks))));
 }
 
+/// A node that can be told in all ways.
+fn telling(remote: MemoryRemote) -> MemoryRemote {
+    remote.faults().offer(&TELLING);
+    remote
+}
+
+const TELLING: [Mode; 3] = [Mode::Tracking, Mode::OptIn, Mode::Messages];
+
+#[test]
+fn a_remote_that_tells_of_what_was_read_keeps_them_too() {
+    laws::check(&trial(|remote| Arc::new(telling(remote))).modes(&TELLING));
+}
+
 #[test]
 fn a_remote_that_can_tell_less_is_tried_in_what_it_can() {
     let messages = |remote: MemoryRemote| -> Arc<dyn Remote> {
@@ -65,7 +78,8 @@ fn each_law_is_listed_once() {
 fn each_breach_is_found() {
     let mut missed = Vec::new();
     for (breach, law) in wrong::BREACHES {
-        let trial = trial(|remote| Arc::new(Wrong::new(remote, *breach)));
+        let trial = trial(|remote| Arc::new(Wrong::new(telling(remote), *breach)));
+        let trial = trial.modes(&TELLING);
         let broken = laws::broken(&trial.patience(Duration::from_millis(200)));
         if !broken.iter().any(|(broken, _)| broken == law) {
             let broken: Vec<_> =

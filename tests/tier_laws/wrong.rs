@@ -93,6 +93,7 @@ pub(crate) enum Breach {
     OneMessageABatch,
     NeverEnds,
     TellsOfWritesAlone,
+    TellsOfANameOnce,
 }
 
 /// Each of them, and a law that must find it.
@@ -171,6 +172,7 @@ pub(crate) const BREACHES: &[(Breach, &str)] = &[
     (Breach::AliveTooEarly, "changes_are_told_before_the_line_is_alive"),
     (Breach::OneNameAPush, "changes_are_told_before_the_line_is_alive"),
     (Breach::TellsOfWritesAlone, "changes_are_told_before_the_line_is_alive"),
+    (Breach::TellsOfANameOnce, "what_was_read_is_told_of_when_it_changes"),
     (Breach::AnyPrefix, "changes_are_told_before_the_line_is_alive"),
     (Breach::UpTwice, "changes_are_told_before_the_line_is_alive"),
     (Breach::AliveFirst, "messages_are_told_in_order"),
@@ -612,6 +614,14 @@ impl Ear for WrongEar {
                     drop(kept);
                     self.ear.changed(names);
                 }
+            }
+            Breach::TellsOfANameOnce => {
+                let mut kept = self.kept.lock().unwrap();
+                let new = |name: &&&[u8]| !kept.iter().any(|kept| kept == *name);
+                let names: Vec<&[u8]> = names.iter().filter(new).copied().collect();
+                kept.extend(names.iter().map(|name| name.to_vec()));
+                drop(kept);
+                self.ear.changed(&names);
             }
             _ => self.ear.changed(names),
         }

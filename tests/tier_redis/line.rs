@@ -1,14 +1,16 @@
 //! The line on which changes are told of: what is heard, and what is served when it is lost.
 
 use crate::redis_server::Server;
-use crate::world::{BRIEF, KINDS, MODES, Process, TELLING, World, each, millis, name, until};
+use crate::world::{
+    BRIEF, KINDS, MODES, Process, TELLING, TRACKING, World, each, millis, name, until,
+};
 use cachette::SystemClock;
 use cachette::tier::{Delivery, Event, Mode, OnLinkLoss, RemoteError};
 use std::time::Instant;
 
 #[test]
 fn what_another_program_does_is_heard_of() {
-    each(&[], &[Mode::Tracking], |world| {
+    each(&[], &TRACKING, |world| {
         let one = world.process();
         for command in
             ["DEL KEY", "SET KEY junk", "EXPIRE KEY 0", "PEXPIRE KEY 1", "RENAME KEY junk"]
@@ -24,7 +26,7 @@ fn what_another_program_does_is_heard_of() {
 
 #[test]
 fn t12_when_all_is_flushed_nothing_is_left_and_many_names_are_all_heard_of() {
-    each(&[], &[Mode::Tracking], |world| {
+    each(&[], &TRACKING, |world| {
         let one = world.process();
         for command in ["FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC", "MULTI"] {
             (0..5).for_each(|key| assert_eq!(one.cache.put(key, 1), Delivery::Done));
@@ -57,7 +59,7 @@ fn t12_when_all_is_flushed_nothing_is_left_and_many_names_are_all_heard_of() {
 
 #[test]
 fn a_value_that_the_server_evicts_is_heard_of() {
-    each(&["--maxmemory-policy", "allkeys-lru"], &[Mode::Tracking], |world| {
+    each(&["--maxmemory-policy", "allkeys-lru"], &TRACKING, |world| {
         let one = world.process();
         (0..50).for_each(|key| assert_eq!(one.cache.put(key, 1), Delivery::Done));
         assert!((0..50).all(|key| one.local(key) == Some(1)));

@@ -148,9 +148,19 @@ pub(crate) enum Kind {
 }
 
 pub(crate) const KINDS: [Kind; 2] = [Kind::Threads, Kind::Tokio];
+
+impl Kind {
+    /// True if its processes can be told of changes in this way.
+    pub(crate) fn offers(self, mode: Mode) -> bool {
+        self == Self::Tokio || mode != Mode::OptIn
+    }
+}
+
 /// The ways in which changes are told of.
-pub(crate) const TELLING: [Mode; 2] = [Mode::Tracking, Mode::Messages];
-pub(crate) const MODES: [Mode; 3] = [Mode::Tracking, Mode::Messages, Mode::TtlOnly];
+pub(crate) const TELLING: [Mode; 3] = [Mode::Tracking, Mode::OptIn, Mode::Messages];
+/// The ways in which the server tells by itself.
+pub(crate) const TRACKING: [Mode; 2] = [Mode::Tracking, Mode::OptIn];
+pub(crate) const MODES: [Mode; 4] = [Mode::Tracking, Mode::OptIn, Mode::Messages, Mode::TtlOnly];
 
 pub(crate) type Tiered = TieredCache<u64, u64, Down>;
 pub(crate) type Chosen = TieredBuilder<u64, u64, Down>;
@@ -208,7 +218,7 @@ pub(crate) struct Process {
 /// Runs a test in a world of its own for each kind of process and each mode.
 pub(crate) fn each(settings: &[&str], modes: &[Mode], test: impl Fn(World)) {
     for kind in KINDS {
-        for &mode in modes {
+        for &mode in modes.iter().filter(|&&mode| kind.offers(mode)) {
             let Some(server) = Server::start(settings) else { return };
             println!("{kind:?}, {mode}");
             let (source, login) = (Source::default(), String::new());

@@ -1,6 +1,6 @@
 //! Listening: who listens learns of every change, before the line says that it is alive.
 
-use super::super::remote::{Claim, Delete, Ear, Listen, Mode, Place, Tell, Write};
+use super::super::remote::{Claim, Delete, Ear, Listen, Mode, Place, Read, Tell, Write};
 use super::{AFTER, BRIEF, Broken, Held, LONG, Shown, Trial, answered, gone, holds, plain, same};
 use crate::load::{Task, block_on};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
@@ -243,6 +243,73 @@ pub fn changes_are_told_before_the_line_is_alive(trial: &Trial) -> Held {
         format!("of 50 writes at once, that of {missed} was not told")
     })?;
     nothing_else_is_told(trial, &line)
+}
+
+/// Who listens by tracking of what was read is told of each change of what this remote has read since the last, before the line next
+/// answers that it is alive: whether it was there or not, and also where it was not read but written. Of names without the prefix
+/// nothing is told.
+///
+/// # Errors
+///
+/// If the law is broken.
+pub fn what_was_read_is_told_of_when_it_changes(trial: &Trial) -> Held {
+    if !trial.modes.contains(&Mode::OptIn) {
+        return Ok(());
+    }
+    let line = Line::new(trial, "o", Mode::OptIn)?;
+    let (place, bytes) = (trial.place("o", b"value"), trial.envelope(5, 9));
+    trial.read(&place, None)?;
+    for what in ["a write where nothing was", "the next write", "the write after that"] {
+        trial.put(&place, &bytes)?;
+        line.must_tell(what, &place.value)?;
+    }
+    answered("heads", block_on(trial.remote.heads(&[&place.value])))?;
+    trial.delete(gone(&place))?;
+    line.must_tell("a deletion", &place.value)?;
+    same("a fill", &filled(trial, &place, &bytes, None)?, &true)?;
+    line.must_tell("a fill", &place.value)?;
+    trial.delete(gone(&place))?;
+    line.must_tell("a deletion of what was filled", &place.value)?;
+    let short = Write { ttl: BRIEF, ..plain(&place, &bytes) };
+    same("a write", &trial.write(short)?, &true)?;
+    line.heard()?;
+    trial.pass(AFTER);
+    trial.read(&place, None)?;
+    line.must_tell("an expiration", &place.value)?;
+    changes_of_numbers_are_told(trial, &line)?;
+    changes_of_many_are_told(trial, &line)
+}
+
+fn changes_of_numbers_are_told(trial: &Trial, line: &Line) -> Held {
+    let number = trial.place("o", b"number").value;
+    let set = |to| answered("a number", block_on(trial.remote.set_number(&number, to, LONG, None)));
+    for what in ["a number that was put there", "a number that was read"] {
+        answered("numbers", block_on(trial.remote.numbers(&[&number], 1, LONG)))?;
+        line.heard()?;
+        set(2)?;
+        line.must_tell(what, &number)?;
+    }
+    set(3)?;
+    line.must_tell("a number that was set", &number)
+}
+
+fn changes_of_many_are_told(trial: &Trial, line: &Line) -> Held {
+    let bytes = trial.envelope(5, 9);
+    let many: Vec<_> = (0..50).map(|n: u8| trial.place("o", &[n])).collect();
+    let elsewhere = trial.place("O", b"value");
+    let all = many.iter().chain([&elsewhere]);
+    let reads: Vec<_> = all.clone().map(|place| Read { place, claim: None }).collect();
+    answered("51 reads", block_on(trial.remote.read(&reads)))?;
+    let writes: Vec<_> = all.map(|place| plain(place, &bytes)).collect();
+    answered("51 writes", block_on(trial.remote.write(&writes)))?;
+    let heard = line.heard()?;
+    let missed = many.iter().find(|one| !heard.iter().any(|heard| heard.tells_of(&one.value)));
+    holds(missed.is_none(), || {
+        let missed = Shown(missed.map_or(&[], |place| &place.value));
+        format!("of 50 that were read at once, the change of {missed} was not told")
+    })?;
+    let named = heard.contains(&Heard::Changed(elsewhere.value));
+    holds(!named, || "a listener was told of a name without its prefix".to_owned())
 }
 
 fn nothing_else_is_told(trial: &Trial, line: &Line) -> Held {

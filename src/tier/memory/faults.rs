@@ -55,7 +55,7 @@ impl MemoryRemote {
     }
 
     fn put(&self, name: &[u8], what: What) {
-        self.shared.act(|store| store.put_unbounded(name, what));
+        self.shared.act(None, |store| store.put_unbounded(name, what));
     }
 
     /// The bytes under a name, past all faults and uncounted.
@@ -69,12 +69,12 @@ impl MemoryRemote {
     /// ```
     #[must_use]
     pub fn peek(&self, name: &[u8]) -> Option<Vec<u8>> {
-        self.shared.act(|store| store.peek(name))
+        self.shared.act(None, |store| store.peek(name))
     }
 
     /// Frees all that has expired, and tells of it: what a server does in its own time.
     pub fn expire(&self) {
-        self.shared.act(|store| store.free_expired(usize::MAX));
+        self.shared.act(None, |store| store.free_expired(usize::MAX));
     }
 
     /// Ends the lines of all nodes, as a restart of the server does, with its data or without. Nobody is told what was lost.
@@ -258,7 +258,8 @@ impl Faults<'_> {
         lines.iter().for_each(|line| line.edit(&mut edit));
     }
 
-    /// In which ways new listeners can be told: by a server that can do less, or refuses. At first these are all but [`Mode::OptIn`].
+    /// In which ways new listeners can be told: by a server that can do less, or refuses. At first these are all but [`Mode::OptIn`]:
+    /// a node to which that is offered is told of changes of what was read, or written, by this node since it listens.
     pub fn offer(&self, modes: &[Mode]) {
         self.node().set_modes(modes);
     }

@@ -18,7 +18,7 @@ use super::super::remote::{Ear, Mode, RemoteError};
 use super::store::{Changes, Name};
 use crate::caught::caught;
 use crate::sync::{Arc, Mutex};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -48,15 +48,13 @@ pub enum News {
 
 /// Whose line, and what is told on it.
 pub(super) struct Line {
-    #[cfg_attr(
-        not(any(test, feature = "test-kit")),
-        expect(dead_code, reason = "the test kit asks")
-    )]
     pub(super) node: u64,
     prefix: Vec<u8>,
     channel: Vec<u8>,
     mode: Mode,
     pub(super) ear: Arc<dyn Ear>,
+    /// What its node has read, and was not told of since.
+    read: Mutex<BTreeSet<Name>>,
     inbox: Mutex<Inbox>,
 }
 
@@ -83,7 +81,19 @@ impl Line {
     ) -> Self {
         let queue = VecDeque::from([News::Up(mode)]);
         let inbox = Mutex::new(Inbox { queue, silent, ..Inbox::default() });
-        Self { node, prefix: prefix.to_vec(), channel: channel.to_vec(), mode, ear, inbox }
+        let (prefix, channel, read) = (prefix.to_vec(), channel.to_vec(), Mutex::default());
+        Self { node, prefix, channel, mode, ear, read, inbox }
+    }
+
+    /// True if it tells that node of changes of what it has read.
+    pub(super) fn is_of_reads(&self, node: Option<u64>) -> bool {
+        self.mode == Mode::OptIn && node == Some(self.node)
+    }
+
+    /// Its node has read what an operation looked at: under the store's lock, and after what that changed was posted.
+    pub(super) fn note(&self, changes: &Changes) {
+        let fits = |name: &&Name| name.starts_with(&self.prefix);
+        self.read.lock().extend(changes.seen.iter().filter(fits).cloned());
     }
 
     /// Queues what concerns this listener of what an operation changed. True if there is any.
@@ -100,13 +110,21 @@ impl Line {
                     |_, (_, message): &(_, Arc<[u8]>)| self.push(News::Message(message.clone()));
                 fits.fold(false, push)
             }
-            Mode::OptIn | Mode::TtlOnly => false,
+            Mode::OptIn => {
+                let mut read = self.read.lock();
+                // Once: who wants to be told again reads it again.
+                let names: Vec<_> =
+                    changes.names.iter().filter(|&name| read.remove(name)).cloned().collect();
+                !names.is_empty() && self.push(News::Changed(names))
+            }
+            Mode::TtlOnly => false,
         }
     }
 
     /// Queues that any name may have changed, for who is told of changes.
     pub(super) fn flushed(&self) -> bool {
-        self.mode == Mode::Tracking && self.push(News::AllChanged)
+        self.read.lock().clear();
+        self.mode.echoes() && self.push(News::AllChanged)
     }
 
     /// Queues one piece of news. It is true, so that it can be said in passing. It may be called under the store's lock, so

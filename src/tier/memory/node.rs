@@ -212,7 +212,7 @@ impl Node {
 
     pub(super) fn offers(&self, mode: Mode) -> bool {
         let state = self.0.state.lock();
-        state.modes.as_ref().is_none_or(|modes| modes.contains(&mode))
+        state.modes.as_ref().map_or(mode != Mode::OptIn, |modes| modes.contains(&mode))
     }
 
     /// Whether a new line hears nothing.

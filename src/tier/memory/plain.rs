@@ -34,8 +34,9 @@ impl Node {
         act()
     }
 
-    pub(super) fn offers(&self, _: Mode) -> bool {
-        true
+    /// Who can be told of every change need not say what was read.
+    pub(super) fn offers(&self, mode: Mode) -> bool {
+        mode != Mode::OptIn
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "with faults, there may be no line")]

@@ -40,6 +40,8 @@ pub(super) struct Store {
     used: u64,
     capacity: u64,
     changes: Changes,
+    /// Somebody wants to know what was looked at.
+    notes: bool,
 }
 
 struct Item {
@@ -64,6 +66,8 @@ pub(super) enum What {
 pub(super) struct Changes {
     pub(super) names: Vec<Name>,
     pub(super) tells: Vec<(Vec<u8>, Arc<[u8]>)>,
+    /// Names of values and numbers that it looked at, or wrote, if that is noted.
+    pub(super) seen: Vec<Name>,
 }
 
 impl Store {
@@ -75,7 +79,13 @@ impl Store {
             used: 0,
             capacity: u64::MAX,
             changes: Changes::default(),
+            notes: false,
         }
+    }
+
+    /// Whether what operations look at is noted from now on.
+    pub(super) fn set_notes(&mut self, notes: bool) {
+        self.notes = notes;
     }
 
     /// Begins an operation at this time, and frees a few of those that have expired.
@@ -112,6 +122,12 @@ impl Store {
 
     pub(super) fn used(&self) -> u64 {
         self.used
+    }
+
+    fn note(&mut self, name: &[u8]) {
+        if self.notes {
+            self.changes.seen.push(name.into());
+        }
     }
 
     fn get(&mut self, name: &[u8]) -> Option<&Item> {
@@ -190,6 +206,7 @@ impl Store {
     }
 
     pub(super) fn read(&mut self, read: &Read<'_>) -> Result<Found, RemoteError> {
+        self.note(&read.place.value);
         let now = self.now;
         let instead_of = read.claim.and_then(|claim| claim.instead_of);
         match self.get(&read.place.value) {
@@ -210,6 +227,7 @@ impl Store {
     }
 
     pub(super) fn head(&mut self, name: &[u8]) -> Option<[u8; HEAD]> {
+        self.note(name);
         self.bytes(name).and_then(head)
     }
 
@@ -230,6 +248,7 @@ impl Store {
             return Ok(false);
         }
         self.put_bytes(&write.place.value, write.bytes, write.ttl)?;
+        self.note(&write.place.value);
         self.tell(write.tell);
         Ok(true)
     }
@@ -255,6 +274,7 @@ impl Store {
         fresh: u64,
         ttl: Duration,
     ) -> Result<u64, RemoteError> {
+        self.note(name);
         let Some(item) = self.get(name) else {
             return self.set_number(name, fresh, ttl, None).map(|()| fresh);
         };
@@ -271,6 +291,7 @@ impl Store {
         tell: Option<Tell<'_>>,
     ) -> Result<(), RemoteError> {
         self.put_bytes(name, number.to_string().as_bytes(), ttl)?;
+        self.note(name);
         self.tell(tell);
         Ok(())
     }

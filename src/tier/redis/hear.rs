@@ -7,6 +7,8 @@ use ::redis::{Cmd, PushKind, Value, cmd};
 /// The first version that never tells of something in the middle of an answer.
 const TRACKS_SINCE: u32 = 7;
 
+const NO_THIRD: &str = "it needs the third version of the protocol";
+
 /// What asks a server for its version. In the third version of the protocol alone.
 pub(super) fn hello() -> Cmd {
     cmd("HELLO")
@@ -25,24 +27,43 @@ pub(super) fn request(
     if mode == Mode::TtlOnly {
         return Ok(None);
     }
-    let hello = hello.ok_or("it needs the third version of the protocol")?;
+    let hello = hello.ok_or(NO_THIRD)?;
     match mode {
-        Mode::Tracking => match version(hello) {
-            Some(version) if version >= TRACKS_SINCE => {
-                let mut tracking = cmd("CLIENT");
-                tracking.arg("TRACKING").arg("ON").arg("BCAST");
-                tracking.arg("PREFIX").arg(&listen.prefix[..]);
-                Ok(Some(tracking))
-            }
-            Some(version) => Err(format!("version {version} is older than {TRACKS_SINCE}")),
-            None => Err("it does not say its version".to_owned()),
-        },
+        Mode::Tracking => {
+            let mut tracking = tracking(hello)?;
+            tracking.arg("BCAST").arg("PREFIX").arg(&listen.prefix[..]);
+            Ok(Some(tracking))
+        }
         Mode::Messages => {
             let mut subscribe = cmd("SUBSCRIBE");
             subscribe.arg(&listen.channel[..]);
             Ok(Some(subscribe))
         }
         mode => Err(format!("{mode} needs the connection that is read by")),
+    }
+}
+
+/// What makes a server that said hello tell of the next change of all that is read on a connection from then on, to that connection.
+///
+/// Not `OPTIN`, by which every command that counts has another before it: what is asked on the connection is what is kept, and locks.
+///
+/// # Errors
+///
+/// Why it cannot.
+#[cfg(feature = "redis-tokio")]
+pub(super) fn request_of_what_is_read(hello: Option<&Value>) -> Result<Cmd, String> {
+    tracking(hello.ok_or(NO_THIRD)?)
+}
+
+fn tracking(hello: &Value) -> Result<Cmd, String> {
+    match version(hello) {
+        Some(version) if version >= TRACKS_SINCE => {
+            let mut tracking = cmd("CLIENT");
+            tracking.arg("TRACKING").arg("ON");
+            Ok(tracking)
+        }
+        Some(version) => Err(format!("version {version} is older than {TRACKS_SINCE}")),
+        None => Err("it does not say its version".to_owned()),
     }
 }
 
@@ -105,13 +126,19 @@ impl Consent {
 
 /// Passes on what the server told.
 pub(super) fn tell(ear: &dyn Ear, kind: &PushKind, data: &[Value]) {
+    tell_within(ear, b"", kind, data);
+}
+
+/// The same, but for names that do not begin with the prefix.
+pub(super) fn tell_within(ear: &dyn Ear, prefix: &[u8], kind: &PushKind, data: &[Value]) {
     match (kind, data) {
         (PushKind::Invalidate, [Value::Array(names)]) => {
             let known: Option<Vec<_>> = names.iter().map(bytes).collect();
             // A name that is not understood may be any.
-            match known {
-                Some(names) => ear.changed(&names),
-                None => ear.all_changed(),
+            let Some(mut names) = known else { return ear.all_changed() };
+            names.retain(|name| name.starts_with(prefix));
+            if !names.is_empty() {
+                ear.changed(&names);
             }
         }
         // All names are gone: it tells of none.
@@ -193,11 +220,21 @@ mod tests {
             tell(&notes, &kind, data);
             notes.0.into_inner()
         };
+        let within = |prefix: &[u8], data: &Value| {
+            let notes = Notes(Mutex::new(Vec::new()));
+            tell_within(&notes, prefix, &PushKind::Invalidate, std::slice::from_ref(data));
+            notes.0.into_inner()
+        };
         let names = Value::Array(vec![text("a"), text("b")]);
         assert_eq!(told(PushKind::Invalidate, &[names]), ["a", "b"]);
         assert_eq!(told(PushKind::Invalidate, &[Value::Nil]), ["all"]);
         assert_eq!(told(PushKind::Invalidate, &[]), ["all"]);
+        let names = Value::Array(vec![text("b"), text("ab"), text("a")]);
+        assert_eq!(within(b"a", &names), ["ab", "a"]);
+        assert!(within(b"c", &names).is_empty());
+        assert_eq!(within(b"c", &Value::Nil), ["all"]);
         let strange = Value::Array(vec![text("a"), Value::Int(1)]);
+        assert_eq!(within(b"c", &strange), ["all"]);
         assert_eq!(told(PushKind::Invalidate, &[strange]), ["all"]);
         assert_eq!(told(PushKind::Message, &[text("channel"), text("text")]), ["message text"]);
         assert_eq!(told(PushKind::Message, &[text("channel"), Value::Int(1)]), ["all"]);

@@ -139,10 +139,13 @@ macro_rules! with_version {
     };
 }
 
-/// Writes a value. Value, lease; bytes, milliseconds, token or nothing, halves of the version or nothing, channel and message if
-/// someone is told.
+/// Writes a value. Value, lease; bytes, milliseconds, token or nothing, halves of the version or nothing, something or nothing,
+/// channel and message if someone is told.
 ///
 /// The value goes first: a server whose memory is full refuses nothing any more to a script that has changed something.
+///
+/// A server that tells of changes of what was read forgets a name as it tells of it, to its writer too. Who keeps what it has
+/// written must have looked at the name after: that is what the something is for, here and below.
 pub(super) static WRITE: Script = Script::new(with_version!(
     "if ARGV[3] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[3] then return 0 end
     if ARGV[4] ~= '' and version(KEYS[1], tonumber(ARGV[4]), tonumber(ARGV[5])) > 0 then
@@ -152,7 +155,8 @@ pub(super) static WRITE: Script = Script::new(with_version!(
     local written = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
     redis.call('DEL', KEYS[2])
     if written.err then return written end
-    if ARGV[6] then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
+    if ARGV[6] ~= '' then redis.call('EXISTS', KEYS[1]) end
+    if ARGV[7] then redis.call('PUBLISH', ARGV[7], ARGV[8]) end
     return 1"
 ));
 
@@ -165,7 +169,7 @@ pub(super) static DELETE: Script = Script::new(with_version!(
     return stays and 0 or 1"
 ));
 
-/// The number under each name. Names; a number for where there is none, milliseconds.
+/// The number under each name. Names; a number for where there is none, milliseconds, something or nothing.
 pub(super) static NUMBERS: Script = Script::new(
     "local numbers = {}
     for i, key in ipairs(KEYS) do
@@ -173,16 +177,18 @@ pub(super) static NUMBERS: Script = Script::new(
         if type(number) ~= 'string' or not string.match(number, '^%d+$') then
             number = ARGV[1]
             redis.call('SET', key, number, 'PX', ARGV[2])
+            if ARGV[3] ~= '' then redis.call('EXISTS', key) end
         end
         numbers[i] = number
     end
     return numbers",
 );
 
-/// Puts a number under a name. Name; number, milliseconds, channel and message if someone is told.
+/// Puts a number under a name. Name; number, milliseconds, something or nothing, channel and message if someone is told.
 pub(super) static SET_NUMBER: Script = Script::new(
     "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-    if ARGV[3] then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+    if ARGV[3] ~= '' then redis.call('EXISTS', KEYS[1]) end
+    if ARGV[4] then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
     return 1",
 );
 

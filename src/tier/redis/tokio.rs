@@ -6,11 +6,12 @@
 //! What is asked runs as a task of the runtime, where its sockets and timers live; who asked waits for that task, and may be polled
 //! anywhere.
 
+mod ears;
 mod listening;
 
 use super::ops::{self, Line};
 use super::options::RedisOptions;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicBool, Ordering};
 use crate::tier::{
     Delete, Ear, Found, HEAD, Listen, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn,
     Write,
@@ -21,6 +22,7 @@ use ::tokio::runtime::Handle;
 use ::tokio::sync::Mutex;
 use ::tokio::task::JoinHandle;
 use ::tokio::time::{Instant, timeout};
+use ears::Ears;
 use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
@@ -56,21 +58,35 @@ struct Shared {
     options: RedisOptions,
     client: Client,
     line: Mutex<State>,
+    /// Somebody listens, or did, on the connection that all share: what is kept of what is written must have been looked at after.
+    looks: AtomicBool,
 }
 
-/// The connection that all share. Numbers tell connections apart.
+/// The connection that all share.
 struct State {
-    connection: Option<MultiplexedConnection>,
+    open: Option<Open>,
     number: u64,
     failed: Option<(Instant, RemoteError)>,
+    /// Somebody is to be told what comes on it unasked.
+    tells: bool,
+}
+
+/// A connection that is there. Numbers tell them apart.
+#[derive(Clone)]
+struct Open {
+    connection: MultiplexedConnection,
+    number: u64,
+    /// Who is told what comes on it unasked, if the server says such things.
+    ears: Option<Ears>,
 }
 
 impl RedisTokio {
     /// Connects when something is asked, and not before.
     #[must_use]
     pub fn new(options: RedisOptions, runtime: Handle) -> Self {
-        let line = Mutex::new(State { connection: None, number: 0, failed: None });
-        let shared = Arc::new(Shared { client: options.client(), options, line });
+        let line = Mutex::new(State { open: None, number: 0, failed: None, tells: false });
+        let looks = AtomicBool::new(false);
+        let shared = Arc::new(Shared { client: options.client(), options, line, looks });
         Self { runtime, shared }
     }
 
@@ -90,7 +106,9 @@ async fn ended<T>(task: JoinHandle<Result<T, RemoteError>>) -> Result<T, RemoteE
 
 impl Shared {
     async fn exchange(&self, commands: Pipeline) -> Result<Vec<Value>, RemoteError> {
-        let (mut connection, number) = self.connection().await?;
+        let mut line = self.line.lock().await;
+        let Open { mut connection, number, .. } = self.open(&mut line).await?;
+        drop(line);
         let patience = self.options.answer_timeout;
         let answers = connection.send_packed_commands(&commands, 0, commands.len());
         let error = match timeout(patience, answers).await {
@@ -102,22 +120,21 @@ impl Shared {
         Err(error)
     }
 
-    /// The connection, and its number. Whoever comes while it is being made waits for that.
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64), RemoteError> {
-        let mut line = self.line.lock().await;
-        if let Some(connection) = &line.connection {
-            return Ok((connection.clone(), line.number));
+    /// The connection. Whoever comes while it is being made waits for that.
+    async fn open(&self, line: &mut State) -> Result<Open, RemoteError> {
+        if let Some(open) = &line.open {
+            return Ok(open.clone());
         }
         if let Some((when, error)) = &line.failed {
             if when.elapsed() < PAUSE {
                 return Err(error.clone());
             }
         }
-        match self.connect(&self.client, config()).await {
-            Ok(connection) => {
+        match self.connect_telling(line.tells).await {
+            Ok((connection, ears)) => {
                 line.number += 1;
                 line.failed = None;
-                Ok((line.connection.insert(connection).clone(), line.number))
+                Ok(line.open.insert(Open { connection, number: line.number, ears }).clone())
             }
             Err(error) => {
                 line.failed = Some((Instant::now(), error.clone()));
@@ -126,12 +143,43 @@ impl Shared {
         }
     }
 
+    /// The connection, as one on which the server says something unasked, if it can.
+    async fn open_telling(&self) -> Result<Open, RemoteError> {
+        let mut line = self.line.lock().await;
+        line.tells = true;
+        // What is being asked on the other is answered there.
+        line.open.take_if(|open| open.ears.is_none());
+        self.open(&mut line).await
+    }
+
     /// A late answer does not say whether another will come: the line may be cut without a word.
     async fn give_up(&self, number: u64) {
         let mut line = self.line.lock().await;
-        if line.number == number {
-            line.connection = None;
+        let open = line.open.take_if(|open| open.number == number);
+        // Before another is made: who still hears something on this one has missed nothing.
+        if let Some(ears) = open.and_then(|open| open.ears) {
+            ears.close();
         }
+    }
+
+    async fn connect_telling(
+        &self,
+        tells: bool,
+    ) -> Result<(MultiplexedConnection, Option<Ears>), RemoteError> {
+        if tells {
+            let ears = Ears::new();
+            let all = ears.clone();
+            let config = config().set_push_sender(move |push| {
+                all.tell(&push);
+                Ok::<_, Infallible>(())
+            });
+            match self.connect(&self.options.third_client(), config).await {
+                // It may be the third version of the protocol that is refused.
+                Err(RemoteError::Refused(_)) => {}
+                connected => return Ok((connected?, Some(ears))),
+            }
+        }
+        Ok((self.connect(&self.client, config()).await?, None))
     }
 
     async fn connect(
@@ -154,6 +202,10 @@ fn config() -> AsyncConnectionConfig {
 }
 
 impl Line for RedisTokio {
+    fn looks_at_what_it_writes(&self) -> bool {
+        self.shared.looks.load(Ordering::Relaxed)
+    }
+
     async fn ask(&self, commands: Pipeline) -> Result<Vec<Value>, RemoteError> {
         let shared = Arc::clone(&self.shared);
         self.run(async move { shared.exchange(commands).await }).await
