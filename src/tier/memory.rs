@@ -233,8 +233,9 @@ impl Shared {
         state.store.turn(now);
         let answer = act(&mut state.store);
         let changes = state.store.changes();
+        state.lines.iter().filter(reads).for_each(|line| line.note(&changes.known));
         let told = state.lines.iter().filter(|line| line.post(&changes)).cloned().collect();
-        state.lines.iter().filter(reads).for_each(|line| line.note(&changes));
+        state.lines.iter().filter(reads).for_each(|line| line.note(&changes.seen));
         drop(state);
         deliver(told);
         answer

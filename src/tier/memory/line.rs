@@ -90,10 +90,10 @@ impl Line {
         self.mode == Mode::OptIn && node == Some(self.node)
     }
 
-    /// Its node has read what an operation looked at: under the store's lock, and after what that changed was posted.
-    pub(super) fn note(&self, changes: &Changes) {
+    /// Its node has read these: under the store's lock, before what an operation changed is posted, or after.
+    pub(super) fn note(&self, names: &[Name]) {
         let fits = |name: &&Name| name.starts_with(&self.prefix);
-        self.read.lock().extend(changes.seen.iter().filter(fits).cloned());
+        self.read.lock().extend(names.iter().filter(fits).cloned());
     }
 
     /// Queues what concerns this listener of what an operation changed. True if there is any.

@@ -66,7 +66,9 @@ pub(super) enum What {
 pub(super) struct Changes {
     pub(super) names: Vec<Name>,
     pub(super) tells: Vec<(Vec<u8>, Arc<[u8]>)>,
-    /// Names of values and numbers that it looked at, or wrote, if that is noted.
+    /// Names of values that it wrote or deleted, and had looked at before, if that is noted.
+    pub(super) known: Vec<Name>,
+    /// Names of values and numbers that it looked at, after what it changed, if that is noted.
     pub(super) seen: Vec<Name>,
 }
 
@@ -127,6 +129,12 @@ impl Store {
     fn note(&mut self, name: &[u8]) {
         if self.notes {
             self.changes.seen.push(name.into());
+        }
+    }
+
+    fn note_before(&mut self, name: &[u8]) {
+        if self.notes {
+            self.changes.known.push(name.into());
         }
     }
 
@@ -247,6 +255,7 @@ impl Store {
         if stays {
             return Ok(false);
         }
+        self.note_before(&write.place.value);
         self.put_bytes(&write.place.value, write.bytes, write.ttl)?;
         self.note(&write.place.value);
         self.tell(write.tell);
@@ -254,6 +263,7 @@ impl Store {
     }
 
     pub(super) fn delete(&mut self, delete: &Delete<'_>) -> bool {
+        self.note_before(&delete.place.value);
         self.remove(&delete.place.lease);
         self.tell(delete.tell);
         let item = self.get(&delete.place.value).map(|item| &item.what);

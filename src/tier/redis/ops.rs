@@ -132,14 +132,15 @@ fn write_call<'a>(line: &impl Line, write: &Write<'a>) -> Call<'a> {
 }
 
 pub(super) async fn delete(line: &impl Line, deletes: &[Delete<'_>]) -> Answer<Vec<bool>> {
-    let calls: Vec<_> = deletes.iter().map(delete_call).collect();
+    let calls: Vec<_> = deletes.iter().map(|delete| delete_call(line, delete)).collect();
     call(line, &calls).await?.iter().map(truth).collect()
 }
 
-fn delete_call<'a>(delete: &Delete<'a>) -> Call<'a> {
+fn delete_call<'a>(line: &impl Line, delete: &Delete<'a>) -> Call<'a> {
     let mut call = Call::new(&DELETE);
     call.key(&delete.place.value).key(&delete.place.lease);
     version(&mut call, delete.unless);
+    look(&mut call, line);
     tell(&mut call, delete.tell);
     call
 }
@@ -274,7 +275,7 @@ fn version(call: &mut Call<'_>, version: Option<u64>) {
     };
 }
 
-/// Whether the script looks at what it has written.
+/// Whether the script looks at what it writes.
 fn look(call: &mut Call<'_>, line: &impl Line) {
     call.bytes(if line.looks_at_what_it_writes() { &b"1"[..] } else { &[][..] });
 }

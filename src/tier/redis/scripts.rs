@@ -144,14 +144,16 @@ macro_rules! with_version {
 ///
 /// The value goes first: a server whose memory is full refuses nothing any more to a script that has changed something.
 ///
-/// A server that tells of changes of what was read forgets a name as it tells of it, to its writer too. Who keeps what it has
-/// written must have looked at the name after: that is what the something is for, here and below.
+/// The something is for a server that tells of changes of what was read. It forgets a name as it tells of it, its writer too: who keeps
+/// what it has written must have looked at the name after. Who has looked before is told of its own change whether or not it had read the
+/// name, and need not wonder whose the next one is.
 pub(super) static WRITE: Script = Script::new(with_version!(
     "if ARGV[3] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[3] then return 0 end
     if ARGV[4] ~= '' and version(KEYS[1], tonumber(ARGV[4]), tonumber(ARGV[5])) > 0 then
         redis.call('DEL', KEYS[2])
         return 0
     end
+    if ARGV[6] ~= '' then redis.call('EXISTS', KEYS[1]) end
     local written = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
     redis.call('DEL', KEYS[2])
     if written.err then return written end
@@ -160,12 +162,14 @@ pub(super) static WRITE: Script = Script::new(with_version!(
     return 1"
 ));
 
-/// Deletes a value and its lease. Value, lease; halves of the version or nothing, channel and message if someone is told.
+/// Deletes a value and its lease. Value, lease; halves of the version or nothing, something or nothing, channel and message if
+/// someone is told.
 pub(super) static DELETE: Script = Script::new(with_version!(
     "local stays = ARGV[1] ~= '' and version(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])) >= 0
+    if ARGV[3] ~= '' then redis.call('EXISTS', KEYS[1]) end
     redis.call('DEL', KEYS[2])
     if not stays then redis.call('UNLINK', KEYS[1]) end
-    if ARGV[3] then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+    if ARGV[4] then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
     return stays and 0 or 1"
 ));
 

@@ -6,7 +6,7 @@
 use super::{Open, RedisTokio, Shared};
 use crate::sync::{Arc, Ordering};
 use crate::tier::redis::hear::{
-    Consent, Refusals, given_up, hello, request, request_of_what_is_read, tell_within,
+    Consent, Refusals, given_up, hello, request, request_of_what_is_read, tell, tell_within,
 };
 use crate::tier::redis::ops::checked;
 use crate::tier::{Ear, Listen, Mode, RemoteError};
@@ -245,7 +245,10 @@ impl Line<'_> {
         if push.kind == PushKind::Disconnection {
             return Err(self.shared.options.cut());
         }
-        tell_within(self.ear, &self.listen.prefix, &push.kind, &push.data);
+        match self.number {
+            Some(_) => tell_within(self.ear, &self.listen.prefix, &push.kind, &push.data),
+            None => tell(self.ear, &push.kind, &push.data),
+        }
         Ok(())
     }
 }
