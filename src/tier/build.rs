@@ -197,7 +197,8 @@ where
     }
 
     /// In which ways the remote may tell of changes. The best that it can do is taken, and told of by
-    /// [`Event::LinkUp`]. All processes should choose the same.
+    /// [`Event::LinkUp`]. All processes should choose the same. [`Mode::OptIn`] is for those who leave [`Mode::Tracking`] out: that is
+    /// taken before it.
     pub fn modes(mut self, modes: impl IntoIterator<Item = Mode>) -> Self {
         self.modes = modes.into_iter().collect();
         self.modes.sort_unstable();

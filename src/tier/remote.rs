@@ -179,7 +179,11 @@ pub struct Page {
 pub enum Mode {
     /// It tells of every change of every name with a prefix, whoever made it.
     Tracking,
-    /// It tells of a change of what was read on the same connection, whoever made it.
+    /// It tells of the next change of what was read, or written, on the same connection, whoever made it. So a process is told of
+    /// nothing that it has not asked for, which is worth it where the names are many more than one process reads, or change much
+    /// more often than it reads them. The server keeps a table of who has read what, and a script that writes does two commands more.
+    ///
+    /// [`RedisTokio`](super::RedisTokio) alone offers it: who asks by many connections is told by one.
     OptIn,
     /// It passes on what those who change something tell each other.
     Messages,

@@ -146,18 +146,18 @@ macro_rules! with_version {
 ///
 /// The something is for a server that tells of changes of what was read. It forgets a name as it tells of it, its writer too: who keeps
 /// what it has written must have looked at the name after. Who has looked before is told of its own change whether or not it had read the
-/// name, and need not wonder whose the next one is.
+/// name, and need not wonder whose the next one is. It looks by a command that all who read need anyway.
 pub(super) static WRITE: Script = Script::new(with_version!(
     "if ARGV[3] ~= '' and redis.pcall('GET', KEYS[2]) ~= ARGV[3] then return 0 end
     if ARGV[4] ~= '' and version(KEYS[1], tonumber(ARGV[4]), tonumber(ARGV[5])) > 0 then
         redis.call('DEL', KEYS[2])
         return 0
     end
-    if ARGV[6] ~= '' then redis.call('EXISTS', KEYS[1]) end
+    if ARGV[6] ~= '' then redis.call('PTTL', KEYS[1]) end
     local written = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
     redis.call('DEL', KEYS[2])
     if written.err then return written end
-    if ARGV[6] ~= '' then redis.call('EXISTS', KEYS[1]) end
+    if ARGV[6] ~= '' then redis.call('PTTL', KEYS[1]) end
     if ARGV[7] then redis.call('PUBLISH', ARGV[7], ARGV[8]) end
     return 1"
 ));
@@ -166,7 +166,7 @@ pub(super) static WRITE: Script = Script::new(with_version!(
 /// someone is told.
 pub(super) static DELETE: Script = Script::new(with_version!(
     "local stays = ARGV[1] ~= '' and version(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])) >= 0
-    if ARGV[3] ~= '' then redis.call('EXISTS', KEYS[1]) end
+    if ARGV[3] ~= '' then redis.call('PTTL', KEYS[1]) end
     redis.call('DEL', KEYS[2])
     if not stays then redis.call('UNLINK', KEYS[1]) end
     if ARGV[4] then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
@@ -181,7 +181,7 @@ pub(super) static NUMBERS: Script = Script::new(
         if type(number) ~= 'string' or not string.match(number, '^%d+$') then
             number = ARGV[1]
             redis.call('SET', key, number, 'PX', ARGV[2])
-            if ARGV[3] ~= '' then redis.call('EXISTS', key) end
+            if ARGV[3] ~= '' then redis.call('PTTL', key) end
         end
         numbers[i] = number
     end
@@ -191,7 +191,7 @@ pub(super) static NUMBERS: Script = Script::new(
 /// Puts a number under a name. Name; number, milliseconds, something or nothing, channel and message if someone is told.
 pub(super) static SET_NUMBER: Script = Script::new(
     "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-    if ARGV[3] ~= '' then redis.call('EXISTS', KEYS[1]) end
+    if ARGV[3] ~= '' then redis.call('PTTL', KEYS[1]) end
     if ARGV[4] then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
     return 1",
 );

@@ -40,6 +40,40 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// server has started is two. A connection that fails is not used again, and nothing is tried twice: what failed may have been done.
 /// What its user must be allowed is what [`RedisRemote`](crate::tier::RedisRemote) needs.
 ///
+/// # Changes of what was read
+///
+/// It offers [`Mode::OptIn`](crate::tier::Mode::OptIn), from version 7 on: a cache that names that among its
+/// [modes](crate::tier::TieredBuilder::modes), and not `Tracking`, is told of changes on the connection that is read by, and of what
+/// was read there alone. The line ends with that connection, and is made anew with the next.
+///
+/// For that the connection speaks the third version of the protocol as soon as somebody listens so; whoever else asks by this remote shares
+/// it. Writing and deleting look at the name as well, up to twice, and a script reads 16 places where it would read 256: Redis 7.0 notes all
+/// names of a script whenever that reads one. The server notes 1,000,000 names unless its `tracking-table-max-keys` says
+/// otherwise; what it notes no more it tells of as changed.
+///
+/// ```no_run
+/// use cachette::tier::{Mode, RedisOptions, RedisTokio};
+/// use cachette::{Cache, Tokio};
+/// use std::time::Duration;
+/// use tokio::runtime::Handle;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let remote = RedisTokio::new(RedisOptions::new("redis://localhost")?, Handle::current());
+/// let pages = Cache::<u64, Vec<u8>>::builder()
+///     .capacity(10_000)
+///     .loader_async(|page| async move { format!("page {page}").into_bytes() })
+///     .spawn(Tokio::new(Handle::current()))
+///     .remote(remote, cachette::tier::Raw)
+///     .namespace("pages")
+///     .remote_ttl(Duration::from_secs(600))
+///     .modes([Mode::OptIn, Mode::Messages, Mode::TtlOnly])
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Example
+///
 /// ```no_run
 /// use cachette::tier::{RedisOptions, RedisTokio};
 /// use tokio::runtime::Handle;
