@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::heard::{Event, Heard, all};
-use cachette::tier::{Listen, Mode, RedisTokio, RemoteError, Tell};
+use cachette::tier::{Ear as _, Listen, Mode, RedisTokio, RemoteError, Tell};
 
 const BEAT: Duration = Duration::from_millis(20);
 
@@ -23,16 +23,14 @@ fn line(remote: &Arc<dyn Remote>) -> Heard {
 
 /// What is heard before the line answers a question that is asked from now on.
 fn told(heard: &Heard) -> Vec<Event> {
-    let mut events = Vec::new();
-    let mut beats = 0;
-    // The first question may have been asked before.
-    while beats < 2 {
+    let (mut events, now) = (Vec::new(), heard.ear.now());
+    loop {
         match heard.any() {
-            Event::Alive(_) => beats += 1,
+            Event::Alive(asked) if asked > now => return events,
+            Event::Alive(_) => {}
             event => events.push(event),
         }
     }
-    events
 }
 
 fn changed(name: &str) -> Event {

@@ -193,36 +193,40 @@ fn a_server_of_the_second_version_tells_nothing() {
 
 /// A line on the connection that is read by, and the server's side of it.
 #[cfg(feature = "redis-tokio")]
-fn line_of_reads(version: &str) -> (Heard, Played) {
+fn line_of_reads(remote: impl Fn(&str) -> Arc<dyn Remote>, version: &str) -> (Heard, Played) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let listen = Listen { modes: vec![Mode::OptIn], ..all(LONG) };
-    let heard = Heard::new(&kinds()[1](&options(&url)), listen);
+    let heard = Heard::new(&remote(&url), listen);
     let mut played = Played::accept(&listener);
+    let hello = format!("%1\r\n$7\r\nversion\r\n${}\r\n{version}\r\n", version.len());
     let mut hellos = 0;
-    loop {
-        let words = played.command();
-        match (&words[0][..], &words[1..]) {
-            ("HELLO", _) => {
-                played.say(&format!("%1\r\n$7\r\nversion\r\n${}\r\n{version}\r\n", version.len()));
-                hellos += 1;
-                if hellos == 2 {
-                    return (heard, played);
-                }
-            }
-            _ => played.say("-ERR no\r\n"),
+    // One to make the connection, and one to be told the version.
+    while hellos < 2 {
+        if played.command()[0] == "HELLO" {
+            played.say(&hello);
+            hellos += 1;
+        } else {
+            played.say("-ERR no\r\n");
         }
     }
+    (heard, played)
+}
+
+/// It is up, and asked whether it is there.
+#[cfg(feature = "redis-tokio")]
+fn until_asked(heard: &Heard, server: &mut Played) {
+    assert_eq!(server.command(), ["CLIENT", "TRACKING", "ON"]);
+    server.say("+OK\r\n");
+    assert_eq!(heard.any(), Event::Up(Mode::OptIn));
+    assert_eq!(server.command(), ["PING"]);
 }
 
 #[test]
 #[cfg(feature = "redis-tokio")]
 fn what_was_told_on_the_connection_that_is_read_by_is_passed_on_before_an_answer() {
-    let (heard, mut server) = line_of_reads("7.0.0");
-    assert_eq!(server.command(), ["CLIENT", "TRACKING", "ON"]);
-    server.say("+OK\r\n");
-    assert_eq!(heard.any(), Event::Up(Mode::OptIn));
-    assert_eq!(server.command(), ["PING"]);
+    let (heard, mut server) = line_of_reads(|url| kinds()[1](&options(url)), "7.0.0");
+    until_asked(&heard, &mut server);
     let names: Vec<_> = (0..1_000).map(|number| format!("{{p:{number}")).collect();
     let tell = |name: &String| invalidate(&format!("lease{name}")) + &invalidate(name);
     server.say(&(names.iter().map(tell).collect::<String>() + "+PONG\r\n"));
@@ -239,7 +243,7 @@ fn a_server_that_is_too_old_is_not_made_to_tell_of_what_was_read() {
         Event::Ended(RemoteError::Refused(why)) => why,
         other => panic!("{other:?}"),
     };
-    let (heard, _server) = line_of_reads("6.2.14");
+    let (heard, _server) = line_of_reads(|url| kinds()[1](&options(url)), "6.2.14");
     assert!(why(&heard).contains("tracking of what was read: version 6 is older than 7"));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -247,4 +251,40 @@ fn a_server_that_is_too_old_is_not_made_to_tell_of_what_was_read() {
     let heard = Heard::new(&kinds()[1](&options(&url)), listen);
     let _server = old_server(&listener);
     assert!(why(&heard).contains("tracking of what was read: it needs the third version"));
+}
+
+#[test]
+#[cfg(feature = "redis-tokio")]
+fn an_answer_on_a_connection_that_was_given_up_does_not_prove_that_the_line_is_there() {
+    let brief = Duration::from_millis(100);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    let options = |url: &str| options(url).answer_timeout(brief);
+    let remote = std::sync::OnceLock::new();
+    let make = |url: &str| {
+        let new = || Arc::new(cachette::tier::RedisTokio::new(options(url), handle.clone()));
+        let shared: Arc<dyn Remote> = remote.get_or_init(new).clone();
+        shared
+    };
+    let (heard, mut server) = line_of_reads(make, "7.0.0");
+    until_asked(&heard, &mut server);
+    // After the question: it is answered after it.
+    let remote = Arc::clone(remote.get().unwrap());
+    let asking = std::thread::spawn(move || wait(remote.read(&[read(&place("here"))])));
+    assert_eq!(server.command()[0], "EVALSHA");
+    // The answer to the line's question and the end of the other's time come while nothing runs: at once.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let (halt, halted) = std::sync::mpsc::channel();
+    handle.spawn(async move {
+        halt.send(()).unwrap();
+        let _ = gone.recv();
+    });
+    halted.recv_timeout(PATIENCE).unwrap();
+    server.say("+PONG\r\n");
+    std::thread::sleep(brief * 2);
+    drop(go);
+    assert_eq!(asking.join().unwrap(), Err(RemoteError::TimedOut(brief)));
+    let event = heard.any();
+    assert!(matches!(event, Event::Ended(RemoteError::Unreachable(_))), "{event:?}");
 }
