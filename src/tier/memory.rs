@@ -192,7 +192,12 @@ impl MemoryRemote {
         names: usize,
         act: impl FnOnce(&mut Store) -> Result<T, RemoteError> + Send + 'a,
     ) -> Reply<'a, T> {
-        Box::pin(self.node.pass(op, names, || self.shared.act(Some(self.node.number()), act)))
+        Box::pin(self.node.pass(op, names, || self.shared.act(Some(self.reader()), act)))
+    }
+
+    /// This node, and the connection that it reads by.
+    fn reader(&self) -> (u64, u64) {
+        (self.node.number(), self.node.connection())
     }
 
     /// The line of a new listener. It is told of all that changes from now on.
@@ -204,9 +209,9 @@ impl MemoryRemote {
         let what = (listen.prefix.as_slice(), listen.channel.as_slice(), mode);
         let mut state = self.shared.state.lock();
         let silent = self.node.is_silent()?;
-        let line = Arc::new(Line::new(self.node.number(), what, ear, silent));
+        let line = Arc::new(Line::new(self.reader(), what, ear, silent));
         state.lines.push(Arc::clone(&line));
-        Ok(Listening { shared: Arc::clone(&self.shared), line })
+        Ok(Listening { shared: Arc::clone(&self.shared), node: self.node.clone(), line })
     }
 }
 
@@ -223,11 +228,11 @@ impl fmt::Debug for MemoryRemote {
 }
 
 impl Shared {
-    /// Does something in one step, for a node or for none, and tells those who listen what it changed.
-    fn act<T>(&self, node: Option<u64>, act: impl FnOnce(&mut Store) -> T) -> T {
+    /// Does something in one step, for a node that reads by a connection or for none, and tells those who listen what it changed.
+    fn act<T>(&self, reader: Option<(u64, u64)>, act: impl FnOnce(&mut Store) -> T) -> T {
         let now = nanos(self.clock.now());
         let mut state = self.state.lock();
-        let reads = |line: &&Arc<Line>| line.is_of_reads(node);
+        let reads = |line: &&Arc<Line>| line.is_of_reads(reader);
         let notes = state.lines.iter().any(|line| reads(&line));
         state.store.set_notes(notes);
         state.store.turn(now);
@@ -259,6 +264,7 @@ fn deliver(lines: Vec<Arc<Line>>) {
 /// Somebody who listens, until it is dropped.
 struct Listening {
     shared: Arc<Shared>,
+    node: Node,
     line: Arc<Line>,
 }
 
@@ -277,6 +283,9 @@ impl Listening {
     async fn beat(&self, beat: Duration, patience: Duration) -> Result<(), RemoteError> {
         let ear = &self.line.ear;
         let asked = ear.now();
+        if self.line.is_left(self.node.connection()) {
+            return Err(RemoteError::Unreachable("its connection was given up".to_owned()));
+        }
         self.shared.beat(&self.line, asked);
         self.line.answer(patience).await?;
         self.line.sleep(beat).await?;

@@ -259,7 +259,8 @@ impl Faults<'_> {
     }
 
     /// In which ways new listeners can be told: by a server that can do less, or refuses. At first these are all but [`Mode::OptIn`]:
-    /// a node to which that is offered is told of changes of what was read, or written, by this node since it listens.
+    /// a node to which that is offered is told of changes of what was read, or written, by this node since it listens. An operation of
+    /// the node that is not answered, or waited for no longer, ends that line at its next beat: what is read by then is told of by none.
     pub fn offer(&self, modes: &[Mode]) {
         self.node().set_modes(modes);
     }

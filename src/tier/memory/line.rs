@@ -49,6 +49,8 @@ pub enum News {
 /// Whose line, and what is told on it.
 pub(super) struct Line {
     pub(super) node: u64,
+    /// The one that its node read by when it began.
+    connection: u64,
     prefix: Vec<u8>,
     channel: Vec<u8>,
     mode: Mode,
@@ -74,7 +76,7 @@ struct Inbox {
 
 impl Line {
     pub(super) fn new(
-        node: u64,
+        (node, connection): (u64, u64),
         (prefix, channel, mode): (&[u8], &[u8], Mode),
         ear: Arc<dyn Ear>,
         silent: bool,
@@ -82,12 +84,17 @@ impl Line {
         let queue = VecDeque::from([News::Up(mode)]);
         let inbox = Mutex::new(Inbox { queue, silent, ..Inbox::default() });
         let (prefix, channel, read) = (prefix.to_vec(), channel.to_vec(), Mutex::default());
-        Self { node, prefix, channel, mode, ear, read, inbox }
+        Self { node, connection, prefix, channel, mode, ear, read, inbox }
     }
 
-    /// True if it tells that node of changes of what it has read.
-    pub(super) fn is_of_reads(&self, node: Option<u64>) -> bool {
-        self.mode == Mode::OptIn && node == Some(self.node)
+    /// True if it tells of changes of what that node reads by that connection.
+    pub(super) fn is_of_reads(&self, reader: Option<(u64, u64)>) -> bool {
+        self.mode == Mode::OptIn && reader == Some((self.node, self.connection))
+    }
+
+    /// True if it tells of what its node reads, and that reads by another connection by now.
+    pub(super) fn is_left(&self, connection: u64) -> bool {
+        self.mode == Mode::OptIn && connection != self.connection
     }
 
     /// Its node has read these: under the store's lock, before what an operation changed is posted, or after.

@@ -96,6 +96,8 @@ struct State {
     calls: Path,
     lines: Path,
     modes: Option<Vec<Mode>>,
+    /// How many connections it has given up, to be told of what was read by: one whenever an answer does not come.
+    given_up: u64,
 }
 
 /// What the next operations of a kind meet.
@@ -184,6 +186,11 @@ impl Node {
         self.0.number
     }
 
+    /// The connection that it reads by.
+    pub(super) fn connection(&self) -> u64 {
+        self.0.state.lock().given_up
+    }
+
     /// Does what was asked, or what the faults say.
     pub(super) async fn pass<T>(
         &self,
@@ -196,13 +203,16 @@ impl Node {
             state.count(op, names);
             state.script(op)
         };
+        let mut asked = Asked { node: self, answered: op == Op::Listen };
         self.gate(op, Side::Before).await?;
+        let fails = script.is_some();
         let answer = match script {
             None => act(),
             Some((false, error)) => Err(error),
             Some((true, error)) => act().and(Err(error)),
         };
         self.gate(op, Side::After).await?;
+        asked.answered |= !fails;
         answer
     }
 
@@ -303,6 +313,20 @@ impl Node {
         drop(state);
         self.release(&Ok(()));
         self.set_calls(Path::Open);
+    }
+}
+
+/// An operation. If it is not answered, or nobody waits for that any more, its connection is given up.
+struct Asked<'a> {
+    node: &'a Node,
+    answered: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.node.0.state.lock().given_up += 1;
+        }
     }
 }
 

@@ -47,4 +47,8 @@ impl Node {
     pub(super) fn number(&self) -> u64 {
         0
     }
+
+    pub(super) fn connection(&self) -> u64 {
+        0
+    }
 }
