@@ -98,9 +98,9 @@ fn t8_a_reader_between_the_two_deletions_leaves_nothing_old() {
     assert_eq!(node.value(7), 2);
 }
 
-/// In both ways of being told.
-fn told() -> [[Mode; 1]; 2] {
-    [[Mode::Tracking], [Mode::Messages]]
+/// In all ways of being told.
+fn told() -> [[Mode; 1]; 3] {
+    [[Mode::Tracking], [Mode::OptIn], [Mode::Messages]]
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn t1_t2_t3_hold_for_a_process_that_is_told_by_messages() {
 
 #[test]
 fn t4_a_refresh_that_a_write_overtook_replaces_nothing() {
-    for (modes, elsewhere) in [(0, false), (0, true), (1, false), (1, true)] {
+    for (modes, elsewhere) in (0..3).flat_map(|modes| [(modes, false), (modes, true)]) {
         let world = World::new();
         let (one, two) = (world.node_by(told()[modes]), world.node_by(told()[modes]));
         world.source.write(7, 1);

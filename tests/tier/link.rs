@@ -102,7 +102,7 @@ fn t12_a_flush_takes_all_and_the_loads_under_way() {
 
 #[test]
 fn t12_a_change_of_three_keys_takes_all_three() {
-    for mode in [Mode::Tracking, Mode::Messages] {
+    for mode in [Mode::Tracking, Mode::OptIn, Mode::Messages] {
         let world = World::new();
         let (one, two) = (world.node_by([mode]), world.node_by([mode]));
         (1..5).for_each(|key| assert_eq!((one.value(key), two.value(key)), (0, 0)));
@@ -118,7 +118,7 @@ fn t12_a_change_of_three_keys_takes_all_three() {
 
 #[test]
 fn t13_stale_values_are_served_for_as_long_as_was_chosen() {
-    for mode in [Mode::Tracking, Mode::Messages] {
+    for mode in [Mode::Tracking, Mode::OptIn, Mode::Messages] {
         let world = World::new();
         let stale = OnLinkLoss::ServeStale(seconds(1));
         let one = world.node_with(|builder| builder.modes([mode]).on_link_loss(stale));
@@ -145,7 +145,7 @@ fn t13_stale_values_are_served_for_as_long_as_was_chosen() {
 
 #[test]
 fn t13_after_a_short_loss_nothing_from_before_is_served() {
-    for mode in [Mode::Tracking, Mode::Messages] {
+    for mode in [Mode::Tracking, Mode::OptIn, Mode::Messages] {
         for on_loss in [OnLinkLoss::Flush, OnLinkLoss::Bypass, OnLinkLoss::ServeStale(seconds(1))] {
             let world = World::new();
             let one = world.node_with(|builder| builder.modes([mode]).on_link_loss(on_loss));

@@ -519,12 +519,7 @@ fn live(seed: u64, modes: &[Mode]) {
     let choices = Choices::draw(modes, &mut rng);
     let world = World::new();
     let nodes: Vec<Node> = (0..2 + rng.below(2))
-        .map(|_| {
-            let node = world.node_in_the_dark(choices.local, |builder| choices.choose(builder));
-            node.remote.faults().offer(modes);
-            node.settle();
-            node
-        })
+        .map(|_| world.node_fresh(choices.local, |builder| choices.choose(builder)))
         .collect();
     let mut life = Life {
         world: &world,

@@ -16,7 +16,7 @@ fn nodes(world: &World, modes: &[Mode]) -> (Node, Node) {
     (world.node_with(choose), world.node_with(choose))
 }
 
-const TOLD: [&[Mode]; 2] = [&[Mode::Tracking], &[Mode::Messages]];
+const TOLD: [&[Mode]; 3] = [&[Mode::Tracking], &[Mode::OptIn], &[Mode::Messages]];
 
 #[test]
 fn t23_a_tag_s_deletion_takes_its_values_and_no_others() {

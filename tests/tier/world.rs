@@ -166,6 +166,7 @@ impl World {
         choose: impl FnOnce(Chosen) -> Chosen,
     ) -> Node {
         let (hand, remote) = (Hand::default(), self.remote.node());
+        remote.faults().offer(&[Mode::Tracking, Mode::OptIn, Mode::Messages, Mode::TtlOnly]);
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let date = Arc::new(Mutex::new(SystemTime::UNIX_EPOCH));
         let (source, hear) = (self.source.clone(), Arc::clone(&events));
