@@ -76,7 +76,6 @@ pub(crate) struct Lifetimes<K, V> {
 
 impl<K, V> Lifetimes<K, V> {
     /// True if an entry lives until the end that its value has, and nothing else is said.
-    #[inline]
     pub(crate) fn are_the_values(&self) -> bool {
         self.end.is_some()
             && (self.live, self.idle) == (NEVER, NEVER)

@@ -49,6 +49,8 @@ pub(super) struct Shared<K, V, E, S> {
     pub(super) soft: Option<Duration>,
     pub(super) hard: Option<Duration>,
     pub(super) throttle: Duration,
+    /// Values say when they end, and nothing else does: deadlines say no more.
+    pub(super) values_end: bool,
     /// If there is anything to be done behind a hit.
     pub(super) refreshes: bool,
     pub(super) early: Option<f64>,
@@ -113,8 +115,8 @@ where
             if !may(&found.entry.value) {
                 return false;
             }
-            // The deadlines are a cache line more, and say nothing else.
-            if cache.lifetimes.are_the_values() || !shared.deadlines.any() {
+            // A deadline is a cache line more.
+            if self.shared.values_end || !shared.deadlines.any() {
                 return true;
             }
             let slot = found.slot;
