@@ -177,7 +177,7 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     pub(crate) fn timer(&self) -> Timer<'_> {
-        Timer(&self.clock)
+        Timer::new(&self.clock)
     }
 
     /// The time by the cache's clock.
@@ -329,19 +329,20 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.read_if(guard, hash, key, |shared, slot| {
-            self.outlives(&shared.deadlines, slot).is_some()
+        self.read_if(guard, hash, key, |shared, found| {
+            !shared.deadlines.any()
+                || self.outlives(&shared.deadlines, found.slot, self.timer()).is_some()
         })
     }
 
-    /// The same, where `lives` judges an entry that has a deadline.
+    /// The same, where `lives` judges an entry.
     #[inline]
     pub(crate) fn read_if<'p, Q>(
         &'p self,
         guard: Guard<'p>,
         hash: u64,
         key: &Q,
-        lives: impl FnOnce(&Shared<K, V>, Slot) -> bool,
+        lives: impl FnOnce(&Shared<K, V>, &Found<'p, K, V>) -> bool,
     ) -> Option<Found<'p, K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -360,8 +361,13 @@ where
 
     /// A time not later than now, if a slot's deadline is yet to come. Apart, so that a hit without expiry loads nothing of this.
     #[inline(never)]
-    pub(crate) fn outlives(&self, deadlines: &Deadlines, slot: Slot) -> Option<u64> {
-        deadlines.outlive(slot, self.timer(), self.lifetimes.idle)
+    pub(crate) fn outlives(
+        &self,
+        deadlines: &Deadlines,
+        slot: Slot,
+        timer: Timer<'_>,
+    ) -> Option<u64> {
+        deadlines.outlive(slot, timer, self.lifetimes.idle)
     }
 
     /// Looks a key up and touches nothing.

@@ -74,6 +74,16 @@ pub(crate) struct Lifetimes<K, V> {
     pub(crate) jitter: Jitter,
 }
 
+impl<K, V> Lifetimes<K, V> {
+    /// True if an entry lives until the end that its value has, and nothing else is said.
+    pub(crate) fn are_the_values(&self) -> bool {
+        self.end.is_some()
+            && (self.live, self.idle) == (NEVER, NEVER)
+            && self.expiry.is_none()
+            && self.freshness.is_none()
+    }
+}
+
 pub(crate) type FreshnessBy<K, V> = dyn Fn(&K, &V, Freshness) -> Freshness + Send + Sync;
 
 /// Shortens times to live by a random part, so that what was stored together does not expire together.

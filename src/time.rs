@@ -154,18 +154,43 @@ impl Clock for ManualClock {
 
 /// What reads the time for a reader of the cache.
 #[derive(Clone, Copy)]
-pub(crate) struct Timer<'a>(pub(crate) &'a Arc<dyn Clock>);
+pub(crate) struct Timer<'a> {
+    clock: &'a Arc<dyn Clock>,
+    /// What the clock's cheap reading was, if it has been asked for it.
+    bounds: Option<(u64, u64)>,
+}
 
-impl Timer<'_> {
+impl<'a> Timer<'a> {
+    pub(crate) fn new(clock: &'a Arc<dyn Clock>) -> Self {
+        Self { clock, bounds: None }
+    }
+
+    /// One that has read the clock now, for a reader who asks for the time more than once.
+    #[inline]
+    pub(crate) fn started(self) -> Self {
+        Self { bounds: Some(self.bounds()), ..self }
+    }
+
+    #[inline]
+    fn bounds(self) -> (u64, u64) {
+        self.bounds.unwrap_or_else(|| self.clock.bounds())
+    }
+
     /// The time. It stops short of the last instant, which as a deadline means never.
     pub(crate) fn now(self) -> u64 {
-        nanos(self.0.now()).min(NEVER - 1)
+        nanos(self.clock.now()).min(NEVER - 1)
+    }
+
+    /// A cheap reading: the time is not after this.
+    #[inline]
+    pub(crate) fn latest(self) -> u64 {
+        self.bounds().1
     }
 
     /// The time at least, if `deadline` is yet to come.
     #[inline]
     pub(crate) fn before(self, deadline: u64) -> Option<u64> {
-        let (from, to) = self.0.bounds();
+        let (from, to) = self.bounds();
         if deadline > to {
             return Some(from);
         }
@@ -296,7 +321,7 @@ mod tests {
         let ask = |bounds, deadline| {
             let coarse = Arc::new(Coarse { bounds, now: 15, asked: AtomicU64::new(0) });
             let clock: Arc<dyn Clock> = coarse.clone();
-            let answer = Timer(&clock).before(deadline);
+            let answer = Timer::new(&clock).before(deadline);
             (answer, coarse.asked.load(Ordering::Relaxed))
         };
         let between = Some((10, 20));
@@ -318,6 +343,6 @@ mod tests {
         clock.advance(Duration::MAX);
         assert_eq!(clock.bounds(), (NEVER, NEVER));
         let clock: Arc<dyn Clock> = Arc::new(clock);
-        assert_eq!(Timer(&clock).now(), NEVER - 1);
+        assert_eq!(Timer::new(&clock).now(), NEVER - 1);
     }
 }

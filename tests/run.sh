@@ -200,7 +200,7 @@ bench_smoke() {
 }
 
 models() {
-    RUSTFLAGS="--cfg cachette_loom" CARGO_TARGET_DIR="$TARGET/loom" some_tests loom cargo test --lib --release loom_
+    RUSTFLAGS="--cfg cachette_loom --cfg cachette_lean" CARGO_TARGET_DIR="$TARGET/loom" some_tests loom cargo test --lib --release loom_
 }
 
 # The machine code of a hit, as users have it.
@@ -333,7 +333,7 @@ miri() {
     local tests=(engine::budget engine::deadlines engine::index engine::pending engine::ring engine::slab the_picture_above
         engine::tests::conditions engine::tests::the_entry)
     if [ -n "$LONG" ]; then tests=(engine policy); fi
-    PROPTEST_CASES=${MIRI_CASES:-1} CACHETTE_TEST_OPS=${MIRI_OPS:-100} MIRIFLAGS=-Zmiri-disable-isolation \
+    RUSTFLAGS="--cfg cachette_lean" PROPTEST_CASES=${MIRI_CASES:-1} CACHETTE_TEST_OPS=${MIRI_OPS:-100} MIRIFLAGS=-Zmiri-disable-isolation \
         CARGO_TARGET_DIR="$TARGET/miri" some_tests miri cargo +nightly miri test --lib -- "${tests[@]}"
 }
 
@@ -342,7 +342,7 @@ sanitizer() { # thread or address, rounds
     local name=$1 tests=(--test limbo --test linearizable --test reentry --test capacity --test load_stress)
     [ -n "$LONG" ] || tests=(--test limbo --test linearizable)
     # The thread sanitizer knows no fences: under `cachette_tsan` the engine does without.
-    CACHETTE_ROUNDS=$2 RUSTFLAGS="-Zsanitizer=$name $([ "$name" = thread ] && echo --cfg cachette_tsan)" \
+    CACHETTE_ROUNDS=$2 RUSTFLAGS="-Zsanitizer=$name --cfg cachette_lean $([ "$name" = thread ] && echo --cfg cachette_tsan)" \
         CARGO_TARGET_DIR="$TARGET/$name" some_tests "$name" cargo +nightly test -Zbuild-std \
         --target x86_64-unknown-linux-gnu "${tests[@]}"
 }

@@ -255,8 +255,9 @@ mod tests {
     fn a_reader_sees_both_deadlines() {
         let mut both = Both::new();
         assert!(!both.0.any());
-        let outlives =
-            |both: &Both, now| both.0.outlive(Slot::new(0), Timer(&timer(now)), NEVER).is_some();
+        let outlives = |both: &Both, now| {
+            both.0.outlive(Slot::new(0), Timer::new(&timer(now)), NEVER).is_some()
+        };
         assert!(outlives(&both, SECOND), "it has none");
         for (hard, idle) in [(SECOND, NEVER), (NEVER, SECOND), (SECOND, 2 * SECOND)] {
             both.set(0, hard, idle);
@@ -275,7 +276,7 @@ mod tests {
             let read_at = |hard, now| {
                 let mut both = Both::new();
                 both.set(0, hard, idle);
-                let alive = both.0.outlive(Slot::new(0), Timer(&timer(now)), idle).is_some();
+                let alive = both.0.outlive(Slot::new(0), Timer::new(&timer(now)), idle).is_some();
                 (alive, both.0.get(Slot::new(0)).idle)
             };
             assert_eq!(read_at(NEVER, step - 1), (true, idle));
@@ -292,7 +293,7 @@ mod tests {
         let mut both = Both::new();
         let mut read_at = |hard, idle, now, by| {
             both.set(0, hard, idle);
-            let alive = both.0.outlive(Slot::new(0), Timer(&timer(now)), by).is_some();
+            let alive = both.0.outlive(Slot::new(0), Timer::new(&timer(now)), by).is_some();
             (alive, both.0.get(Slot::new(0)).idle)
         };
         let kept = read_at(NEVER, 5 * SECOND, 4 * SECOND, NEVER);

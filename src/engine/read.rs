@@ -74,15 +74,15 @@ impl<K, V, F> Engine<K, V, F> {
         self.home_made(hash)?.shared.ages.as_deref()
     }
 
-    /// The live entry of a key, for a reader: the policy hears of it. Where there are deadlines `lives` is asked if an entry's
-    /// is yet to come; it may look at all that is noted of the slot.
+    /// The entry of a key, for a reader: the policy hears of it. `lives` is asked whether it is one; it may look at all that is
+    /// noted of the slot.
     #[inline]
     pub(crate) fn read<'p, Q>(
         &'p self,
         guard: Guard<'p>,
         hash: u64,
         key: &Q,
-        lives: impl FnOnce(&Shared<K, V>, Slot) -> bool,
+        lives: impl FnOnce(&Shared<K, V>, &Found<'p, K, V>) -> bool,
     ) -> Option<Found<'p, K, V>>
     where
         Q: ?Sized + Equivalent<K>,
@@ -92,8 +92,7 @@ impl<K, V, F> Engine<K, V, F> {
             return None;
         };
         let found = stripe.seek(guard, hash, key);
-        let shared = &stripe.shared;
-        let found = found.filter(|(found, _)| !shared.deadlines.any() || lives(shared, found.slot));
+        let found = found.filter(|(found, _)| lives(&stripe.shared, found));
         let Some((found, counter)) = found else {
             stripe.missed(hash);
             return None;

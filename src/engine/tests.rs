@@ -116,8 +116,8 @@ fn read(engine: &Small, key: u64, now: u64) -> Option<u64> {
     let clock: Arc<dyn Clock> = Arc::new(clock);
     let pin = epoch::pin();
     let hash = crate::hash::mix(key);
-    let found = engine.read(pin.guard(), hash, &key, |shared, slot| {
-        shared.deadlines.outlive(slot, Timer(&clock), NEVER).is_some()
+    let found = engine.read(pin.guard(), hash, &key, |shared, found| {
+        shared.deadlines.outlive(found.slot, Timer::new(&clock), NEVER).is_some()
     })?;
     Some(found.entry.value)
 }
@@ -428,8 +428,8 @@ fn who_cannot_prove_a_miss_asks_under_the_lock() {
     (0..12).for_each(|key| put_at_0(&engine, key));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
     let pin = epoch::pin();
-    let found = engine.read(pin.guard(), 0, &TooLate(&engine), |shared, slot| {
-        shared.deadlines.outlive(slot, Timer(&clock), NEVER).is_some()
+    let found = engine.read(pin.guard(), 0, &TooLate(&engine), |shared, found| {
+        shared.deadlines.outlive(found.slot, Timer::new(&clock), NEVER).is_some()
     });
     assert_eq!(found.map(|found| found.entry.value), Some(3));
 }

@@ -301,8 +301,10 @@ where
         let freshness = self.cache.freshness_chosen();
         self.check(freshness.as_ref())?;
         let usual = freshness.unwrap_or(Freshness::new(Duration::MAX));
+        let cache = self.cache.assemble(capacity);
         let shared = Shared {
-            cache: self.cache.assemble(capacity),
+            values_end: cache.lifetimes.are_the_values(),
+            cache,
             source: self.source,
             spawn: self.spawn,
             soft: self.soft,

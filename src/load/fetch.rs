@@ -23,6 +23,7 @@ use crate::error::LoadError;
 use crate::freshness::{Seen, Standing};
 use crate::observe::Tally;
 use crate::sync::{Arc, Mutex};
+use crate::time::Timer;
 use equivalent::Equivalent;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -48,6 +49,8 @@ pub(super) struct Shared<K, V, E, S> {
     pub(super) soft: Option<Duration>,
     pub(super) hard: Option<Duration>,
     pub(super) throttle: Duration,
+    /// Values say when they end, and nothing else does: deadlines say no more.
+    pub(super) values_end: bool,
     /// If there is anything to be done behind a hit.
     pub(super) refreshes: bool,
     pub(super) early: Option<f64>,
@@ -89,10 +92,35 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
+        self.fresh_if(hash, key, self.shared.cache.timer(), |_| true, show)
+    }
+
+    /// The same of a value that `may` be served: it sees to the end that the value itself has.
+    #[inline]
+    pub(crate) fn fresh_if<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        timer: Timer<'_>,
+        may: impl FnOnce(&V) -> bool,
+        show: impl FnOnce(&V) -> R,
+    ) -> Option<(R, Option<Seen>, bool)>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
         let pin = epoch::pin();
+        let cache = &self.shared.cache;
         let mut quiet = true;
-        let found = self.shared.cache.read_if(pin.guard(), hash, key, |shared, slot| {
-            let Some(now) = self.shared.cache.outlives(&shared.deadlines, slot) else {
+        let found = cache.read_if(pin.guard(), hash, key, |shared, found| {
+            if !may(&found.entry.value) {
+                return false;
+            }
+            // A deadline is a cache line more.
+            if self.shared.values_end || !shared.deadlines.any() {
+                return true;
+            }
+            let slot = found.slot;
+            let Some(now) = cache.outlives(&shared.deadlines, slot, timer) else {
                 return false;
             };
             if let (true, Some(ages)) = (self.shared.refreshes, &shared.ages) {
@@ -118,12 +146,26 @@ where
     }
 
     /// A fresh value and all that is known of it.
-    pub(crate) fn fresh_entry<Q>(&self, hash: u64, key: &Q) -> Option<Loaded<V>>
+    pub(super) fn fresh_entry<Q>(&self, hash: u64, key: &Q) -> Option<Loaded<V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        self.fresh_entry_if(hash, key, self.shared.cache.timer(), |_| true)
+    }
+
+    /// The same of a value that `may` be served.
+    pub(crate) fn fresh_entry_if<Q>(
+        &self,
+        hash: u64,
+        key: &Q,
+        timer: Timer<'_>,
+        may: impl FnOnce(&V) -> bool,
+    ) -> Option<Loaded<V>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         let cache = &self.shared.cache;
-        let (value, seen, refreshing) = self.fresh(hash, key, V::clone)?;
+        let (value, seen, refreshing) = self.fresh_if(hash, key, timer, may, V::clone)?;
         let seen = seen.or_else(|| {
             let pin = epoch::pin();
             let read = cache.look(pin.guard(), hash, key)?;
@@ -166,7 +208,8 @@ where
         };
         if let LoadError::TimedOut(_) = error {
             // Who has written the key meanwhile has made this load one that nobody joins any more.
-            let written = self.fresh_entry(hash, key).filter(|it| self.is_good(&it.value));
+            let timer = self.shared.cache.timer();
+            let written = self.fresh_entry_if(hash, key, timer, |value| self.is_good(value));
             return written.or_else(|| self.stale(hash, key, Need::Instead)).ok_or(error);
         }
         self.instead(hash, key).ok_or(error)

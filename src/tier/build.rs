@@ -427,9 +427,9 @@ where
     let tier = made.unwrap_or_else(|| unreachable!("the source was made"));
     let voucher = Arc::clone(&tier);
     let vouch = move |held: &Held<V>, standing| match standing {
-        Standing::Fresh => voucher.serves(held),
+        Standing::Fresh => voucher.trusts(held, voucher.timer()),
         // A stale value is told of when it changes, or is not served.
-        Standing::Revalidate => voucher.serves(held) && !held.bounded,
+        Standing::Revalidate => voucher.trusts(held, voucher.timer()) && !held.bounded,
         Standing::Grace | Standing::Gone => held.is_current() && voucher.gate.dirty().is_none(),
     };
     Ok((loading.vouch(Box::new(vouch)).build()?, tier))

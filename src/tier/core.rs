@@ -20,7 +20,7 @@ use super::undelivered::Undelivered;
 use crate::caught::caught;
 use crate::load::{Source, Spawn};
 use crate::sync::{Arc, AtomicBool, AtomicU64};
-use crate::time::{NEVER, deadline, nanos};
+use crate::time::{NEVER, Timer, deadline, nanos};
 use std::time::Duration;
 
 pub(super) type TagsOf<K, V> = dyn Fn(&K, &V) -> Vec<String> + Send + Sync;
@@ -120,10 +120,22 @@ impl<K, V: 'static, E> Tier<K, V, E> {
         }
     }
 
+    /// What reads the time, once, for a hit in L1.
+    #[inline]
+    pub(super) fn timer(&self) -> Timer<'_> {
+        Timer::new(&self.asker.clock).started()
+    }
+
     /// True if what L1 holds may be served as it is.
     #[inline]
-    pub(super) fn serves(&self, held: &Held<V>) -> bool {
-        (held.bounded || self.gate.is_open(self.asker.clock.bounds().1)) && held.is_current()
+    pub(super) fn serves(&self, held: &Held<V>, timer: Timer<'_>) -> bool {
+        timer.before(held.end).is_some() && self.trusts(held, timer)
+    }
+
+    /// The same where its end is no matter.
+    #[inline]
+    pub(super) fn trusts(&self, held: &Held<V>, timer: Timer<'_>) -> bool {
+        (held.bounded || self.gate.is_open(timer.latest())) && held.is_current()
     }
 
     /// True if what was known a moment ago is so still: changes are told of.

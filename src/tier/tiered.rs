@@ -57,16 +57,17 @@ use std::time::Duration;
 /// # Ok::<(), cachette::BuildError>(())
 /// ```
 pub struct TieredCache<K, V, E, S = ahash::RandomState> {
-    handle: Arc<Handle<K, V, E, S>>,
+    inner: Arc<Inner<K, V, E, S>>,
+    handle: Arc<Handle<K, V, E>>,
 }
 
-/// The last one ends what goes on in the background.
-struct Handle<K, V, E, S>(Arc<Inner<K, V, E, S>>);
+/// What goes on in the background shares the rest; it ends with the last of these.
+struct Handle<K, V, E>(Arc<Tier<K, V, E>>);
 
-impl<K, V, E, S> Drop for Handle<K, V, E, S> {
+impl<K, V, E> Drop for Handle<K, V, E> {
     fn drop(&mut self) {
-        self.0.tier.gone.store(true, Ordering::Release);
-        self.0.tier.bell.ring();
+        self.0.gone.store(true, Ordering::Release);
+        self.0.bell.ring();
     }
 }
 
@@ -78,33 +79,30 @@ pub(super) struct Inner<K, V, E, S> {
 
 impl<K, V, E, S> TieredCache<K, V, E, S> {
     pub(super) fn new(l1: LoadingCache<K, Held<V>, E, S>, tier: Arc<Tier<K, V, E>>) -> Self {
-        Self { handle: Arc::new(Handle(Arc::new(Inner { l1, tier }))) }
-    }
-
-    fn inner(&self) -> &Arc<Inner<K, V, E, S>> {
-        &self.handle.0
+        let handle = Arc::new(Handle(Arc::clone(&tier)));
+        Self { inner: Arc::new(Inner { l1, tier }), handle }
     }
 
     fn l1(&self) -> &LoadingCache<K, Held<V>, E, S> {
-        &self.inner().l1
+        &self.inner.l1
     }
 
     /// How the remote tells of changes; `None` while there is no line.
     #[must_use]
     pub fn mode(&self) -> Option<Mode> {
-        self.inner().tier.gate.mode()
+        self.inner.tier.gate.mode()
     }
 
     /// Deletions that the remote has not confirmed, and that will be made up for.
     #[must_use]
     pub fn undelivered(&self) -> usize {
-        self.inner().tier.undelivered.len()
+        self.inner.tier.undelivered.len()
     }
 }
 
 impl<K, V, E, S> Clone for TieredCache<K, V, E, S> {
     fn clone(&self) -> Self {
-        Self { handle: Arc::clone(&self.handle) }
+        Self { inner: Arc::clone(&self.inner), handle: Arc::clone(&self.handle) }
     }
 }
 
@@ -130,7 +128,7 @@ where
     /// brought it. It changes with the [`mode`](Self::mode): where nobody tells of changes it is the local TTL.
     #[must_use]
     pub fn max_staleness(&self) -> Duration {
-        self.inner().tier.bound()
+        self.inner.tier.bound()
     }
 
     /// A value of L1, if it may be served.
@@ -139,11 +137,14 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        let Inner { l1, tier } = &**self.inner();
+        let Inner { l1, tier } = &*self.inner;
         if tier.hot.as_ref().is_some_and(|hot| hot.keys.samples()) {
             self.count(key);
         }
-        l1.fresh(hash, key, |held| tier.serves(held).then(|| held.value.clone()))?.0
+        let timer = tier.timer();
+        let may = |held: &Held<V>| tier.serves(held, timer);
+        let (value, ..) = l1.fresh_if(hash, key, timer, may, |held| held.value.clone())?;
+        Some(value)
     }
 
     /// Counts a key that is asked for.
@@ -152,7 +153,7 @@ where
     where
         Q: ?Sized + ToOwned<Owned = K>,
     {
-        let tier = &self.inner().tier;
+        let tier = &self.inner.tier;
         if let Some(hot) = &tier.hot {
             hot.keys.count(key.to_owned(), tier.asker.clock.now());
         }
@@ -174,20 +175,24 @@ where
     /// ```
     #[must_use]
     pub fn hot_keys(&self, most: usize) -> Vec<Hot<K>> {
-        let tier = &self.inner().tier;
+        let tier = &self.inner.tier;
         let top = tier.hot.as_ref().map(|hot| hot.keys.top(most, tier.asker.clock.now()));
         top.unwrap_or_default()
     }
 
     /// The value of a key that this process has. Nothing is asked of the remote, nor loaded.
     ///
+    /// When a line to the remote comes, which after [building](super::TieredBuilder::build) takes a moment, L1 is emptied: what was read
+    /// before may have changed unheard of.
+    ///
     /// ```
     /// # use cachette::{Cache, Threads, tier::{MemoryRemote, Raw}};
     /// # let cache = Cache::builder().capacity(9).loader(|n: &u32| vec![*n as u8]).spawn(Threads::new())
     /// #     .remote(MemoryRemote::new(), Raw).namespace("n").remote_ttl(std::time::Duration::from_secs(9)).build()?;
     /// assert_eq!(cache.get(&7), None);
-    /// assert_eq!(cache.load(&7).unwrap(), [7]);
-    /// assert_eq!(cache.get(&7), Some(vec![7]));
+    /// while cache.mode().is_none() || cache.get(&7).is_none() {
+    ///     assert_eq!(cache.load(&7).unwrap(), [7]);
+    /// }
     /// # Ok::<(), cachette::BuildError>(())
     /// ```
     pub fn get<Q>(&self, key: &Q) -> Option<V>
@@ -281,7 +286,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        let Inner { l1, tier } = &**self.inner();
+        let Inner { l1, tier } = &*self.inner;
         let loaded = l1.fetch(hash, key, blocking).await?;
         let held = &loaded.value;
         let overtaken = !held.is_current() || (held.admitted && held.end <= tier.now());
@@ -295,9 +300,10 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        let Inner { l1, tier } = &**self.inner();
-        let hash = l1.hash(key);
-        let loaded = match l1.fresh_entry(hash, key).filter(|found| tier.serves(&found.value)) {
+        let Inner { l1, tier } = &*self.inner;
+        let (hash, timer) = (l1.hash(key), tier.timer());
+        let may = |held: &Held<V>| tier.serves(held, timer);
+        let loaded = match l1.fresh_entry_if(hash, key, timer, may) {
             Some(loaded) => loaded,
             None => self.fetch(hash, key, blocking).await?,
         };
@@ -366,7 +372,7 @@ where
     /// Statistics of both levels since the cache was built.
     #[must_use]
     pub fn stats(&self) -> TierStats {
-        self.inner().tier.counts.with(self.l1().stats())
+        self.inner.tier.counts.with(self.l1().stats())
     }
 
     /// Does in L1 what [`Cache::maintain`] does.

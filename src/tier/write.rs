@@ -165,7 +165,7 @@ where
     pub(super) async fn put(self: Arc<Self>, key: K, value: V) -> Delivery {
         let tier = &self.tier;
         let version = tier.version(&key, &value);
-        let newer = |held: &Held<V>| tier.serves(held) && held.version() > version;
+        let newer = |held: &Held<V>| tier.serves(held, tier.timer()) && held.version() > version;
         if self.l1.show(&key, newer) == Some(true) {
             return Delivery::Older;
         }

@@ -54,7 +54,9 @@ fn t14_a_line_that_says_nothing_is_believed_no_longer_than_the_bound() {
     assert_eq!(one.cache.max_staleness(), BOUND);
     // Its background does not run at all: its own clock is enough.
     one.clock().advance(BOUND);
+    let hits = one.cache.stats().local.hits;
     assert_eq!(one.local(7), None);
+    assert_eq!(one.cache.stats().local.hits, hits, "what may not be served is no hit");
     assert_eq!(one.call(one.cache.load_many_async(&[7])).end(), [Ok("2".to_owned())]);
     world.live(&[&one, &two], BOUND);
     let lost = |event: &Event| matches!(event, Event::LinkLost { cause: RemoteError::TimedOut(_) });

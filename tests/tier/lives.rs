@@ -31,7 +31,7 @@ struct Choices {
     timeout: Duration,
     most_undelivered: usize,
     remote_ttl: Duration,
-    local: Freshness,
+    local: Option<Freshness>,
     bound: Option<Duration>,
 }
 
@@ -58,7 +58,8 @@ impl Choices {
             timeout: millis([100, 500, 3_000][rng.below(3) as usize]),
             most_undelivered: [2, 10_000][rng.below(2) as usize],
             remote_ttl: seconds([5, 600][rng.below(2) as usize]),
-            local,
+            // Without, what is remote decides alone.
+            local: (best == Mode::TtlOnly || rng.below(3) > 0).then_some(local),
             bound,
         }
     }

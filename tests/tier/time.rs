@@ -14,7 +14,7 @@ fn t21_l1_keeps_nothing_longer_than_the_remote_counted_from_the_question() {
         let choose = |builder: crate::world::Chosen| {
             builder.modes([mode]).remote_ttl(millis(700)).max_staleness(seconds(9))
         };
-        let (one, two) = (world.node_with(choose), world.node_with(choose));
+        let (one, two) = (world.node_fresh(None, choose), world.node_with(choose));
         world.source.write(7, 1);
         assert_eq!(two.value(7), 1);
         world.pass(&[&one, &two], millis(300));

@@ -138,9 +138,10 @@ impl World {
         self.node_with(|builder| builder.modes(modes))
     }
 
+    /// A process whose L1 has this freshness, or knows of no lifetime but that of the remote.
     pub(crate) fn node_fresh(
         &self,
-        freshness: Freshness,
+        freshness: impl Into<Option<Freshness>>,
         choose: impl FnOnce(Chosen) -> Chosen,
     ) -> Node {
         let node = self.node_in_the_dark(freshness, choose);
@@ -151,7 +152,7 @@ impl World {
     /// A process whose background has not run yet.
     pub(crate) fn node_in_the_dark(
         &self,
-        freshness: Freshness,
+        freshness: impl Into<Option<Freshness>>,
         choose: impl FnOnce(Chosen) -> Chosen,
     ) -> Node {
         self.node_made(freshness, |loading| loading, Raw, choose)
@@ -160,7 +161,7 @@ impl World {
     /// A process whose background has not run yet, with all that can be chosen.
     pub(crate) fn node_made(
         &self,
-        freshness: Freshness,
+        freshness: impl Into<Option<Freshness>>,
         before: impl FnOnce(Loading) -> Loading,
         codec: impl Codec<String>,
         choose: impl FnOnce(Chosen) -> Chosen,
@@ -170,12 +171,13 @@ impl World {
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let date = Arc::new(Mutex::new(SystemTime::UNIX_EPOCH));
         let (source, hear) = (self.source.clone(), Arc::clone(&events));
-        let loading = Cache::<u64, String>::builder()
+        let mut local = Cache::<u64, String>::builder()
             .capacity(1_000)
-            .clock(Host { clock: self.clock.clone(), date: Arc::clone(&date) })
-            .freshness(freshness)
-            .loader_async(move |key| source.clone().load(key))
-            .spawn(hand.clone());
+            .clock(Host { clock: self.clock.clone(), date: Arc::clone(&date) });
+        if let Some(freshness) = freshness.into() {
+            local = local.freshness(freshness);
+        }
+        let loading = local.loader_async(move |key| source.clone().load(key)).spawn(hand.clone());
         let builder = before(loading)
             .remote(remote.clone(), codec)
             .namespace("test")

@@ -24,7 +24,7 @@ where
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        offload(self.inner().tier.spawn(), self.inner().tier.asker.remote.blocks(), work).await
+        offload(self.inner.tier.spawn(), self.inner.tier.asker.remote.blocks(), work).await
     }
 
     /// Deletes a key on both levels, its lease in the remote, and the loads of it that are under way: what they bring is kept nowhere.
@@ -46,7 +46,7 @@ where
     where
         Q: ?Sized + Equivalent<K> + ToOwned<Owned = K>,
     {
-        block_on(Arc::clone(self.inner()).delete(vec![key.to_owned()], None))
+        block_on(Arc::clone(&self.inner).delete(vec![key.to_owned()], None))
     }
 
     /// As [`delete`](Self::delete), from a task.
@@ -54,18 +54,18 @@ where
     where
         Q: ?Sized + Equivalent<K> + ToOwned<Owned = K>,
     {
-        let work = Arc::clone(self.inner()).delete(vec![key.to_owned()], None);
+        let work = Arc::clone(&self.inner).delete(vec![key.to_owned()], None);
         self.run(work).await.unwrap_or_else(lost)
     }
 
     /// Deletes many keys, by one call of the remote.
     pub fn delete_many(&self, keys: impl IntoIterator<Item = K>) -> Delivery {
-        block_on(Arc::clone(self.inner()).delete(keys.into_iter().collect(), None))
+        block_on(Arc::clone(&self.inner).delete(keys.into_iter().collect(), None))
     }
 
     /// As [`delete_many`](Self::delete_many), from a task.
     pub async fn delete_many_async(&self, keys: impl IntoIterator<Item = K>) -> Delivery {
-        let work = Arc::clone(self.inner()).delete(keys.into_iter().collect(), None);
+        let work = Arc::clone(&self.inner).delete(keys.into_iter().collect(), None);
         self.run(work).await.unwrap_or_else(lost)
     }
 
@@ -75,7 +75,7 @@ where
     where
         Q: ?Sized + Equivalent<K> + ToOwned<Owned = K>,
     {
-        block_on(Arc::clone(self.inner()).delete(vec![key.to_owned()], Some(version)))
+        block_on(Arc::clone(&self.inner).delete(vec![key.to_owned()], Some(version)))
     }
 
     /// As [`delete_older`](Self::delete_older), from a task.
@@ -83,7 +83,7 @@ where
     where
         Q: ?Sized + Equivalent<K> + ToOwned<Owned = K>,
     {
-        let work = Arc::clone(self.inner()).delete(vec![key.to_owned()], Some(version));
+        let work = Arc::clone(&self.inner).delete(vec![key.to_owned()], Some(version));
         self.run(work).await.unwrap_or_else(lost)
     }
 
@@ -109,11 +109,11 @@ where
     }
 
     fn delete_again(&self, key: K, settle: Duration) {
-        let tier = &self.inner().tier;
+        let tier = &self.inner.tier;
         if tier.rules.version.is_some() {
             return;
         }
-        let (inner, settled) = (Arc::clone(self.inner()), tier.spawn().sleep(settle));
+        let (inner, settled) = (Arc::clone(&self.inner), tier.spawn().sleep(settle));
         tier.behind(async move {
             settled.await;
             // What is not delivered is noted.
@@ -137,35 +137,35 @@ where
     /// ```
     #[doc(alias = "insert", alias = "set")]
     pub fn put(&self, key: K, value: V) -> Delivery {
-        block_on(Arc::clone(self.inner()).put(key, value))
+        block_on(Arc::clone(&self.inner).put(key, value))
     }
 
     /// As [`put`](Self::put), from a task.
     pub async fn put_async(&self, key: K, value: V) -> Delivery {
-        self.run(Arc::clone(self.inner()).put(key, value)).await.unwrap_or_else(lost)
+        self.run(Arc::clone(&self.inner).put(key, value)).await.unwrap_or_else(lost)
     }
 
     /// Deletes all values of a [tag](crate::tier::TieredBuilder::tags), wherever they are: O(1), since values name the generation of their
     /// tags, and this draws another.
     pub fn delete_tag(&self, tag: &str) -> Delivery {
-        block_on(Arc::clone(self.inner()).delete_tag(tag.to_owned()))
+        block_on(Arc::clone(&self.inner).delete_tag(tag.to_owned()))
     }
 
     /// As [`delete_tag`](Self::delete_tag), from a task.
     pub async fn delete_tag_async(&self, tag: &str) -> Delivery {
-        let work = Arc::clone(self.inner()).delete_tag(tag.to_owned());
+        let work = Arc::clone(&self.inner).delete_tag(tag.to_owned());
         self.run(work).await.unwrap_or_else(lost)
     }
 
     /// Deletes all values of the namespace, wherever they are, by its generation. O(1) in the remote, whose memory is freed as the TTLs
     /// of the old values end; O(entries) here.
     pub fn clear(&self) -> Delivery {
-        block_on(Arc::clone(self.inner()).clear())
+        block_on(Arc::clone(&self.inner).clear())
     }
 
     /// As [`clear`](Self::clear), from a task.
     pub async fn clear_async(&self) -> Delivery {
-        self.run(Arc::clone(self.inner()).clear()).await.unwrap_or_else(lost)
+        self.run(Arc::clone(&self.inner).clear()).await.unwrap_or_else(lost)
     }
 
     /// Deletes the keys whose names match a glob pattern (`*`, `?`, `[a-z]`, `\`), by walking through the whole remote a page at a time:
@@ -179,7 +179,7 @@ where
         pattern: &str,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<u64, RemoteError> {
-        block_on(Arc::clone(self.inner()).delete_matching(pattern.to_owned(), progress))
+        block_on(Arc::clone(&self.inner).delete_matching(pattern.to_owned(), progress))
     }
 
     /// As [`delete_matching`](Self::delete_matching), from a task.
@@ -192,7 +192,7 @@ where
         pattern: &str,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<u64, RemoteError> {
-        let work = Arc::clone(self.inner()).delete_matching(pattern.to_owned(), progress);
+        let work = Arc::clone(&self.inner).delete_matching(pattern.to_owned(), progress);
         self.run(work).await.unwrap_or_else(|| Err(dropped()))
     }
 }
