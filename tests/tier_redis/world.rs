@@ -213,6 +213,9 @@ pub(crate) fn each(settings: &[&str], modes: &[Mode], test: impl Fn(World)) {
     for kind in KINDS {
         for &mode in modes {
             let Some(server) = Server::start(settings) else { return };
+            if mode == Mode::Tracking && !server.tracks() {
+                continue;
+            }
             println!("{kind:?}, {mode}");
             let (source, login) = (Source::default(), String::new());
             remember(&server);
