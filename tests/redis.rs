@@ -1,5 +1,8 @@
 //! Redis as a remote, against servers that each test starts for itself.
 
+#[cfg(feature = "redis-rustls")]
+#[path = "redis/encrypted.rs"]
+mod encrypted;
 #[path = "redis/failures.rs"]
 mod failures;
 #[path = "redis/listening.rs"]

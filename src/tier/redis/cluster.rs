@@ -89,8 +89,8 @@ enum Turned {
 type Answer<T> = Result<T, RemoteError>;
 
 impl RedisCluster {
-    /// A cluster that has a node at one of these addresses; it tells where the others are. User, password, times and numbers are those
-    /// of the first. Connects when something is asked, and not before.
+    /// A cluster that has a node at one of these addresses; it tells where the others are. User, password, certificates, times and
+    /// numbers are those of the first. Connects when something is asked, and not before.
     ///
     /// # Errors
     ///
