@@ -106,26 +106,27 @@ fn is_missing() -> bool {
     false
 }
 
-/// A server that also listens for encrypted connections, with a certificate of this authority. It asks clients for one, or not.
-fn server(authority: &Authority, names: &str, asks: bool) -> Server {
+/// A server that also listens for encrypted connections, with a certificate of this authority.
+fn server(authority: &Authority, names: &str, more: &[&str]) -> Server {
     let issued = authority.issue("server", names);
     let ca = authority.folder.join("ca.pem");
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let (ca, certificate, key) = (path(&ca), path(&issued.certificate), path(&issued.key));
-    let asks = if asks { "yes" } else { "no" };
     let options = [
         ["--tls-port", "OTHER_PORT"],
         ["--tls-cert-file", &certificate],
         ["--tls-key-file", &key],
         ["--tls-ca-cert-file", &ca],
-        ["--tls-auth-clients", asks],
     ];
-    Server::start(&options.concat()).expect("it is here")
+    Server::start(&[&options.concat(), more].concat()).expect("it is here")
 }
 
 fn address(server: &Server) -> String {
     format!("rediss://127.0.0.1:{}", server.other_port)
 }
+
+/// It asks clients for no certificate.
+const OPEN: [&str; 2] = ["--tls-auth-clients", "no"];
 
 const HERE: &str = "DNS:localhost,IP:127.0.0.1";
 
@@ -154,7 +155,7 @@ fn the_laws_are_kept_by_encrypted_connections() {
         return;
     }
     let authority = Authority::new("laws");
-    let server = server(&authority, HERE, false);
+    let server = server(&authority, HERE, &OPEN);
     let options = options(&address(&server)).root_certificate(authority.pem()).unwrap();
     for (name, remote) in remotes(&options) {
         println!("{name}");
@@ -169,7 +170,7 @@ fn changes_are_told_of_by_an_encrypted_line() {
         return;
     }
     let authority = Authority::new("lines");
-    let server = server(&authority, HERE, false);
+    let server = server(&authority, HERE, &OPEN);
     if !server.tracks() {
         return;
     }
@@ -205,8 +206,8 @@ fn who_is_not_trusted_is_not_reached() {
         return;
     }
     let (authority, other) = (Authority::new("trusted"), Authority::new("other"));
-    let elsewhere = server(&authority, "DNS:elsewhere.example", false);
-    let server = server(&authority, HERE, false);
+    let elsewhere = server(&authority, "DNS:elsewhere.example", &OPEN);
+    let server = server(&authority, HERE, &OPEN);
     let named =
         |pem: Vec<u8>, server: &Server| options(&address(server)).root_certificate(pem).unwrap();
     let cases = [
@@ -277,7 +278,7 @@ fn a_server_that_asks_for_a_certificate_is_shown_one() {
         return;
     }
     let (authority, other) = (Authority::new("clients"), Authority::new("strangers"));
-    let server = server(&authority, HERE, true);
+    let server = server(&authority, HERE, &[]);
     let (certificate, key) = authority.issue("client", "DNS:client").pems();
     let trusting = || options(&address(&server)).root_certificate(authority.pem()).unwrap();
     // In either order.
@@ -301,6 +302,36 @@ fn a_server_that_asks_for_a_certificate_is_shown_one() {
             println!("{name}: {}", unreachable(&*remote));
         }
     }
+}
+
+/// A cluster of one node, which tells where it is.
+#[test]
+#[cfg(feature = "redis-cluster")]
+fn the_nodes_of_a_cluster_are_shown_the_same_certificates() {
+    if is_missing() {
+        return;
+    }
+    let authority = Authority::new("cluster");
+    let server = server(&authority, HERE, &["--cluster-enabled", "yes", "--tls-cluster", "yes"]);
+    if !server.tracks() {
+        return;
+    }
+    server.run("CLUSTER ADDSLOTSRANGE 0 16383");
+    let (certificate, key) = authority.issue("client", "DNS:client").pems();
+    let trusting = options(&address(&server)).root_certificate(authority.pem()).unwrap();
+    let known = trusting.clone().client_certificate(certificate, key).unwrap();
+    let cluster = |options| cachette::tier::RedisCluster::new([options]).unwrap();
+    let remote: Arc<dyn Remote> = Arc::new(cluster(known));
+    let start = std::time::Instant::now();
+    // At first it does not know that it has all the slots.
+    while ask(&*remote) != Ok(vec![Found::Nothing]) {
+        assert!(start.elapsed() < PATIENCE, "{:?}", ask(&*remote));
+    }
+    let heard = Heard::new(&remote, beating());
+    assert_eq!(heard.any(), Event::Up(Mode::Tracking));
+    wait(remote.write(&[write(&place("here"), b"text")])).unwrap();
+    assert_eq!(heard.names(1), ["{p:k:here}"]);
+    println!("{}", unreachable(&cluster(trusting)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Locks that end by themselves, and deletions that are done twice.
 
 use crate::redis_server::PATIENCE;
-use crate::world::{BRIEF, Chosen, LONG, MODES, Source, calls, each, left, millis, name, until};
+use crate::world::{BRIEF, Chosen, LONG, MODES, calls, each, left, millis, name, until};
 use cachette::tier::{Delivery, Mode};
 use redis::Value;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ fn t7_a_lease_that_has_ended_is_not_given_back() {
     each(&[], &MODES, |mut world| {
         let one = world.process_with(|builder| builder.lease(millis(300)));
         // Each has a source of its own, so that one alone is released.
-        let ones = std::mem::replace(&mut world.source, Source::default());
+        let ones = std::mem::take(&mut world.source);
         let two = world.process();
         let owner = || world.server.run(&format!("GET lease{}", name(7)));
         ones.set_down(7, true);

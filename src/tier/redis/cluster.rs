@@ -46,6 +46,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// fail as refused. In [`Mode::Messages`](crate::tier::Mode::Messages) one node is listened to, and what is told to another is as late as
 /// the bus between them.
 ///
+/// If it is encrypted, its nodes need `tls-cluster`: a Redis 7.0 does not tell otherwise where it encrypts.
+///
 /// Its user needs what that of [`RedisRemote`] needs, and `CLUSTER SHARDS` and `ASKING`; `CLUSTER NODES` to scan.
 ///
 /// ```no_run
