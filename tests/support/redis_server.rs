@@ -120,7 +120,9 @@ impl Server {
     /// Another program's connection.
     pub(crate) fn client(&self) -> redis::Connection {
         let client = redis::Client::open(self.url()).unwrap();
-        let connection = client.get_connection_with_timeout(PATIENCE).unwrap();
+        // A signal may interrupt it.
+        let connect = || client.get_connection_with_timeout(PATIENCE);
+        let connection = connect().or_else(|_| connect()).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         connection
     }
