@@ -1,5 +1,8 @@
 //! Redis as a remote, against servers that each test starts for itself.
 
+#[cfg(feature = "redis-rustls")]
+#[path = "redis/encrypted.rs"]
+mod encrypted;
 #[path = "redis/failures.rs"]
 mod failures;
 #[path = "redis/listening.rs"]
@@ -16,6 +19,8 @@ mod wire;
 
 #[path = "support/heard.rs"]
 mod heard;
+#[path = "support/places.rs"]
+mod places;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 #[path = "support/rng.rs"]
@@ -23,16 +28,12 @@ mod rng;
 #[path = "support/wait.rs"]
 mod wait;
 
-use cachette::tier::{
-    Claim, Delete, HEAD, Place, Read, RedisOptions, RedisRemote, Remote, Token, Write,
-};
+use cachette::tier::{Claim, Delete, HEAD, Place, Read, RedisOptions, RedisRemote, Remote, Write};
+use places::{LONG, claim, delete, envelope, options, place, read, token, write};
 use redis_server::{PATIENCE, Server};
 use std::sync::Arc;
 use std::time::Duration;
 use wait::wait;
-
-/// Longer than any test runs.
-const LONG: Duration = Duration::from_secs(3_600);
 
 /// A runtime that runs, on a thread of its own, as long as the tests do.
 #[cfg(feature = "redis-tokio")]
@@ -62,12 +63,6 @@ fn remotes(options: &RedisOptions) -> Vec<(&'static str, Arc<dyn Remote>)> {
     }
 }
 
-/// Options for tests on a machine that has other work to do.
-fn options(url: &str) -> RedisOptions {
-    let options = RedisOptions::new(url).unwrap();
-    options.connect_timeout(PATIENCE).answer_timeout(PATIENCE)
-}
-
 /// Runs a test against a new server by each kind of remote.
 fn each(settings: &[&str], test: impl Fn(&dyn Remote, &mut Server)) {
     let Some(mut server) = Server::start(settings) else { return };
@@ -76,37 +71,4 @@ fn each(settings: &[&str], test: impl Fn(&dyn Remote, &mut Server)) {
         server.run("FLUSHALL");
         test(&*remote, &mut server);
     }
-}
-
-fn place(name: &str) -> Place {
-    let (value, lease) = (format!("{{p:k:{name}}}"), format!("lease{{p:k:{name}}}"));
-    Place { value: value.into(), lease: lease.into() }
-}
-
-fn token(number: u8) -> Token {
-    Token([number; 16])
-}
-
-/// An envelope of this version: the rest of its head is `fill`, and so is its payload.
-fn envelope(version: u64, fill: u8) -> Vec<u8> {
-    let mut bytes = vec![fill; HEAD + 5];
-    bytes[12..20].copy_from_slice(&version.to_le_bytes());
-    bytes
-}
-
-fn read(place: &Place) -> Read<'_> {
-    Read { place, claim: None }
-}
-
-fn claim(place: &Place, number: u8) -> Read<'_> {
-    let claim = Claim { token: token(number), ttl: LONG, instead_of: None };
-    Read { place, claim: Some(claim) }
-}
-
-fn write<'a>(place: &'a Place, bytes: &'a [u8]) -> Write<'a> {
-    Write { place, bytes, ttl: LONG, leased: None, version: None, tell: None }
-}
-
-fn delete(place: &Place) -> Delete<'_> {
-    Delete { place, unless: None, tell: None }
 }

@@ -7,6 +7,8 @@
 # All steps run, even after one has failed; the exit code is 0 only if none failed. What cannot run for want of a tool says
 # so in a line that begins with SKIP. If the step is one that must not be missing, that is a failure too, unless
 # ALLOW_SKIP=1 is set.
+#
+# CACHETTE_REDIS_SERVER names the program that the tests of Redis start, if it is not to be redis-server: a Valkey, another version.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,6 +27,7 @@ LOGS=$TARGET/run
 COMPARE=benches/compare/Cargo.toml
 FUZZ=fuzz/Cargo.toml
 SHARED=../shared
+REDIS=${CACHETTE_REDIS_SERVER:-redis-server}
 MINIMUM=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 mkdir -p "$LOGS"
 
@@ -137,7 +140,8 @@ get_browser() {
 
 # The tests of Redis start servers of their own.
 get_redis() {
-    have redis-server && return
+    have "$REDIS" && return
+    [ "$REDIS" = redis-server ] || return 1
     have apt-get && [ "$(id -u)" -eq 0 ] || return 1
     echo "redis-server is missing: installing it"
     { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends redis-server; } >"$LOGS/redis.log" 2>&1
@@ -394,7 +398,7 @@ else
 fi
 step "docs" docs
 # The tests that start one are among the others, and fail without it too, unless ALLOW_SKIP=1 is set.
-get_redis || missing "tests against Redis" "redis-server is not installed"
+get_redis || missing "tests against Redis" "$REDIS is not installed"
 step "tests" tests
 step "doc tests" doc_tests
 step "benchmarks, each once" bench_smoke

@@ -12,6 +12,12 @@ mod failures;
 mod fills;
 #[path = "tier_redis/line.rs"]
 mod line;
+#[path = "tier_redis/lives.rs"]
+mod lives;
+#[path = "tier_redis/locks.rs"]
+mod locks;
+#[path = "tier_redis/proxy.rs"]
+mod proxy;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 #[path = "support/rng.rs"]

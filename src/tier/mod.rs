@@ -77,6 +77,9 @@ pub use memory::MemoryRemote;
 #[cfg_attr(docsrs, doc(cfg(feature = "test-kit")))]
 pub use memory::{Count, Data, Faults, News, Op, Path, Side};
 pub use names::RemoteKey;
+#[cfg(feature = "redis-rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-rustls")))]
+pub use redis::RedisCertificateError;
 #[cfg(feature = "redis-cluster")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
 pub use redis::RedisCluster;

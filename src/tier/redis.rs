@@ -11,6 +11,8 @@
 //! The crate `redis` carries bytes to and fro; none of its types are seen from outside.
 
 mod blocking;
+#[cfg(feature = "redis-rustls")]
+mod certificates;
 #[cfg(feature = "redis-cluster")]
 mod cluster;
 mod failure;
@@ -24,6 +26,9 @@ mod tokio;
 
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use blocking::RedisRemote;
+#[cfg(feature = "redis-rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-rustls")))]
+pub use certificates::RedisCertificateError;
 #[cfg(feature = "redis-cluster")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
 pub use cluster::RedisCluster;

@@ -313,6 +313,7 @@ fn the_laws_of_all_remotes_are_kept() {
     let Some(server) = Server::start(&[]) else { return };
     for (name, remote) in remotes(&options(&server.url())) {
         println!("{name}");
-        check(&Trial::new(remote, std::thread::sleep).patience(PATIENCE));
+        let trial = Trial::new(remote, std::thread::sleep).patience(PATIENCE);
+        check(&trial.modes(crate::listening::modes(&server)));
     }
 }

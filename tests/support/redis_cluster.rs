@@ -11,10 +11,15 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one that answers when this returns. `None` if there is no Redis here, and that is excused.
+    /// Starts one that answers when this returns. `None` if there is no Redis here, and that is excused, or it is
+    /// too old.
     pub(crate) fn start() -> Option<Self> {
         let nodes = (0..3).map(|_| node()).collect::<Option<Vec<_>>>()?;
         let cluster = Self { nodes };
+        // Nor has it the commands of a cluster that are needed.
+        if !cluster.nodes[0].tracks() {
+            return None;
+        }
         for (at, node) in (0..).zip(&cluster.nodes) {
             let (first, end) = (SLOTS / 3 * at, SLOTS / 3 * (at + 1));
             let last = if at == 2 { SLOTS } else { end } - 1;

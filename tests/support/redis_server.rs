@@ -13,17 +13,32 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A server in a folder of its own, which forgets everything when it ends.
 pub(crate) struct Server {
     pub(crate) port: u16,
+    /// A second port, for options that say [`OTHER_PORT`].
+    pub(crate) other_port: u16,
     folder: PathBuf,
     options: Vec<String>,
     process: Option<Child>,
 }
 
+/// What stands in options for the second port.
+const OTHER_PORT: &str = "OTHER_PORT";
+
+/// What is started: `redis-server`, if nothing else is asked for.
+pub(crate) fn program() -> String {
+    std::env::var("CACHETTE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 /// True if there is no such server here, and that is excused.
 pub(crate) fn is_excused() -> bool {
-    let there = Command::new("redis-server").arg("--version").output().is_ok();
+    let program = program();
+    let there = Command::new(&program).arg("--version").output().is_ok();
     let excused = std::env::var("ALLOW_SKIP").is_ok_and(|allowed| allowed == "1");
-    assert!(there || excused, "redis-server is not installed; set ALLOW_SKIP=1 to go without it");
+    assert!(there || excused, "{program} is not there; set ALLOW_SKIP=1 to go without it");
     !there
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {
@@ -38,15 +53,15 @@ impl Server {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).unwrap();
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut server = Self { port: 0, folder, options, process: None };
+        let mut server = Self { port: 0, other_port: 0, folder, options, process: None };
         // Another program may take the port first.
         for _ in 0..20 {
-            server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            (server.port, server.other_port) = (free_port(), free_port());
             if server.launch() {
                 return Some(server);
             }
         }
-        panic!("redis-server does not start; its log is {}", server.log().display());
+        panic!("{} does not start; its log is {}", program(), server.log().display());
     }
 
     fn log(&self) -> PathBuf {
@@ -55,12 +70,14 @@ impl Server {
 
     /// True if it runs, and answers.
     fn launch(&mut self) -> bool {
-        let child = Command::new("redis-server")
+        let other_port = self.other_port.to_string();
+        let option = |option: &String| option.replace(OTHER_PORT, &other_port);
+        let child = Command::new(program())
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--loglevel", "warning"])
             .args(["--dir", self.folder.to_str().unwrap(), "--logfile"])
             .arg(self.log())
-            .args(&self.options)
+            .args(self.options.iter().map(option))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -84,6 +101,18 @@ impl Server {
         false
     }
 
+    /// True if it tells of changes by prefix so that it can be relied on, and if not, says so: what needs that is not tested.
+    pub(crate) fn tracks(&self) -> bool {
+        let info: String = redis::cmd("INFO").arg("server").query(&mut self.client()).unwrap();
+        let version = info.split_once("\r\nredis_version:").unwrap().1;
+        let (major, _) = version.split_once('.').unwrap();
+        let tracks = major.parse::<u32>().unwrap() >= 7;
+        if !tracks {
+            println!("not tested: tracking by prefix, which needs version 7, and this is {major}");
+        }
+        tracks
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -91,7 +120,9 @@ impl Server {
     /// Another program's connection.
     pub(crate) fn client(&self) -> redis::Connection {
         let client = redis::Client::open(self.url()).unwrap();
-        let connection = client.get_connection_with_timeout(PATIENCE).unwrap();
+        // A signal may interrupt it.
+        let connect = || client.get_connection_with_timeout(PATIENCE);
+        let connection = connect().or_else(|_| connect()).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         connection
     }
@@ -132,7 +163,7 @@ impl Server {
     /// A new one at the same port, which knows nothing.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        assert!(self.launch(), "redis-server does not start again at its port");
+        assert!(self.launch(), "{} does not start again at its port", program());
     }
 }
 

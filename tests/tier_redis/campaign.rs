@@ -153,6 +153,9 @@ fn campaign(kind: Kind, mode: Mode, seed: u64) {
     let settings: &[&str] =
         if seed % 2 == 0 { &[] } else { &["--appendonly", "yes", "--appendfsync", "always"] };
     let Some(server) = Server::start(settings) else { return };
+    if mode == Mode::Tracking && !server.tracks() {
+        return;
+    }
     remember(&server);
     let (source, login) = (Source::default(), String::new());
     let mut world =

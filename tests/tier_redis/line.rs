@@ -1,5 +1,6 @@
 //! The line on which changes are told of: what is heard, and what is served when it is lost.
 
+use crate::proxy::Proxy;
 use crate::redis_server::Server;
 use crate::world::{
     BRIEF, KINDS, MODES, Process, TELLING, TRACKING, World, each, millis, name, until,
@@ -183,6 +184,9 @@ fn user(world: &mut World, name: &str, rules: &str) {
 #[test]
 fn t15_where_one_way_is_forbidden_the_next_is_taken_and_told_of() {
     each(&[], &[Mode::Messages, Mode::TtlOnly], |mut world| {
+        if !world.server.tracks() {
+            return;
+        }
         let all = |world: &World| world.process_with(|builder| builder.modes(MODES));
         let mode = world.mode;
         world.mode = Mode::Tracking;
@@ -278,7 +282,8 @@ fn what_goes_on_in_the_background_ends_with_the_last_handle() {
     for kind in KINDS {
         let Some(server) = Server::start(&[]) else { return };
         let source = Default::default();
-        let (mode, login) = (Mode::Tracking, String::new());
+        let mode = if server.tracks() { Mode::Tracking } else { Mode::Messages };
+        let login = String::new();
         let world = World { server, source, kind, mode, login, bound: BRIEF, patience: BRIEF * 9 };
         // But for who asks.
         let others = || {
@@ -287,7 +292,7 @@ fn what_goes_on_in_the_background_ends_with_the_last_handle() {
             list.lines().count() - 1
         };
         let processes: Vec<Process> = (0..2)
-            .map(|_| world.process_in_the_dark(SystemClock::new(), |builder| builder))
+            .map(|_| world.process_in_the_dark(SystemClock::new(), |it| it.modes([mode])))
             .collect();
         for process in &processes {
             process.until_up(mode);
@@ -297,4 +302,63 @@ fn what_goes_on_in_the_background_ends_with_the_last_handle() {
         drop(processes);
         until("their connections are closed", || others() == 0);
     }
+}
+
+/// How many connections are told of changes.
+fn lines(server: &Server) -> usize {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut server.client()).unwrap();
+    let flags = list.lines().map(|line| line.split_once(" flags=").unwrap().1);
+    flags.filter(|flags| flags.split(' ').next().unwrap().contains(['t', 'P'])).count()
+}
+
+/// Has the server tell much, by names or messages that are nobody's.
+fn tell_much(world: &World, round: u64) {
+    let long = "x".repeat(20_000);
+    let mut all = redis::pipe();
+    for n in 0..50 {
+        match world.mode {
+            Mode::Tracking => all.cmd("SET").arg(name(round * 50 + n) + &long).arg(""),
+            _ => all.cmd("PUBLISH").arg("{test.0:m}").arg(&long),
+        };
+    }
+    all.exec(&mut world.server.client()).unwrap();
+}
+
+#[test]
+fn t16_who_is_too_slow_loses_its_line_once_and_hears_again() {
+    let mut settings = Vec::new();
+    for class in ["normal", "pubsub"] {
+        settings.extend(["--client-output-buffer-limit", class, "100kb", "0", "0"]);
+    }
+    each(&settings, &TELLING, |world| {
+        let proxy = Proxy::before(&world.server);
+        let (one, two) = (world.process_at(proxy.port, SystemClock::new()), world.process());
+        world.source.write(7, 1);
+        assert_eq!((one.value(7), one.value(8)), (1, 0));
+        let emptied = one.cache.stats().emptied;
+        one.hush();
+        assert_eq!(lines(&world.server), 2);
+        proxy.hold();
+        let mut rounds = 0..;
+        until("the server gives one of them up", || {
+            tell_much(&world, rounds.next().unwrap());
+            lines(&world.server) < 2
+        });
+        world.source.write(7, 2);
+        assert_eq!(two.cache.delete(&7), Delivery::Done);
+        assert_eq!(one.local(7), Some(1), "nobody could have told");
+        proxy.release();
+        one.until_told("the loss", |event| matches!(event, Event::LinkLost { .. }));
+        one.until_told("the line", |event| *event == Event::LinkUp { mode: world.mode });
+        until("it is emptied", || one.local(7).is_none() && one.local(8).is_none());
+        until("it is kept again", || one.value(7) == 2 && one.local(7) == Some(2));
+        let times = one.cache.stats().emptied - emptied;
+        assert!((1..=2).contains(&times), "at the loss, and after it: {times}");
+        assert!(two.cache.mode() == Some(world.mode), "who has read in time has lost nothing");
+        world.source.write(7, 3);
+        assert_eq!(two.cache.delete(&7), Delivery::Done);
+        until("it hears as before", || one.local(7).is_none());
+        assert_eq!(one.value(7), 3);
+        assert_eq!(one.cache.stats().emptied - emptied, times);
+    });
 }

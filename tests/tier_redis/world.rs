@@ -2,8 +2,10 @@
 
 use crate::redis_server::{PATIENCE, Server};
 use cachette::tier::{Event, Json, Mode, RedisOptions, RedisRemote, RedisTokio};
-use cachette::tier::{TieredBuilder, TieredCache};
-use cachette::{Cache, Clock, LoadingBuilder, SystemClock, Threads, Tokio};
+use cachette::tier::{Locks, TieredBuilder, TieredCache};
+use cachette::{
+    Builder as CacheBuilder, Cache, Clock, Freshness, LoadingBuilder, SystemClock, Threads, Tokio,
+};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
@@ -164,10 +166,11 @@ pub(crate) const MODES: [Mode; 4] = [Mode::Tracking, Mode::OptIn, Mode::Messages
 
 pub(crate) type Tiered = TieredCache<u64, u64, Down>;
 pub(crate) type Chosen = TieredBuilder<u64, u64, Down>;
-type Loading = LoadingBuilder<u64, u64, Down>;
+pub(crate) type Loading = LoadingBuilder<u64, u64, Down>;
+type L1 = CacheBuilder<u64, u64>;
 
 /// A runtime of a process's own, which ends with it.
-struct Runtime {
+pub(crate) struct Runtime {
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -220,6 +223,9 @@ pub(crate) fn each(settings: &[&str], modes: &[Mode], test: impl Fn(World)) {
     for kind in KINDS {
         for &mode in modes.iter().filter(|&&mode| kind.offers(mode)) {
             let Some(server) = Server::start(settings) else { return };
+            if mode == Mode::Tracking && !server.tracks() {
+                continue;
+            }
             println!("{kind:?}, {mode}");
             let (source, login) = (Source::default(), String::new());
             remember(&server);
@@ -235,7 +241,11 @@ pub(crate) fn remember(server: &Server) {
 
 impl World {
     pub(crate) fn options(&self) -> RedisOptions {
-        let url = self.server.url().replace("//", &format!("//{}", self.login));
+        self.options_at(self.server.port)
+    }
+
+    fn options_at(&self, port: u16) -> RedisOptions {
+        let url = format!("redis://{}127.0.0.1:{port}", self.login);
         RedisOptions::new(&url)
             .unwrap()
             .connect_timeout(self.patience)
@@ -258,10 +268,45 @@ impl World {
         &self,
         load: impl Fn(Vec<u64>) -> Vec<(u64, Result<u64, Down>)> + Send + Sync + 'static,
     ) -> Process {
-        let process =
-            self.build(SystemClock::new(), |loading| loading.bulk_loader(load), |builder| builder);
+        self.process_loading(|loading| loading.bulk_loader(load))
+    }
+
+    /// A process whose loads are done in a way of their own.
+    pub(crate) fn process_loading(&self, choose: impl FnOnce(Loading) -> Loading) -> Process {
+        self.up(self.build(self.options(), l1(SystemClock::new()), choose, |builder| builder))
+    }
+
+    /// A process whose values are fresh for so long in both levels, by such a clock; its jitter is drawn from this seed.
+    pub(crate) fn process_fresh(
+        &self,
+        clock: impl Clock + 'static,
+        seed: u64,
+        ttl: Duration,
+        choose: impl FnOnce(Freshness) -> Freshness,
+    ) -> Process {
+        let l1 = l1(clock).freshness(choose(Freshness::new(ttl))).seed(seed);
+        self.up(self.build(self.options(), l1, |it| it, |builder| builder.remote_ttl(ttl)))
+    }
+
+    /// A process that has the server at another port.
+    pub(crate) fn process_at(&self, port: u16, clock: impl Clock + 'static) -> Process {
+        self.up(self.build(self.options_at(port), l1(clock), |it| it, |it| it))
+    }
+
+    #[track_caller]
+    fn up(&self, process: Process) -> Process {
         process.until_up(self.mode);
         process
+    }
+
+    /// The locks of another process, which are there as long as its runtime.
+    pub(crate) fn locks(&self) -> (Locks, Option<Runtime>) {
+        if self.kind == Kind::Threads {
+            return (Locks::new(RedisRemote::new(self.options()), Threads::new()), None);
+        }
+        let runtime = Runtime::start();
+        let remote = RedisTokio::new(self.options(), runtime.handle.clone());
+        (Locks::new(remote, Tokio::new(runtime.handle.clone())), Some(runtime))
     }
 
     /// A process that may have no line.
@@ -270,29 +315,29 @@ impl World {
         clock: impl Clock + 'static,
         choose: impl FnOnce(Chosen) -> Chosen,
     ) -> Process {
-        self.build(clock, |loading| loading, choose)
+        self.build(self.options(), l1(clock), |loading| loading, choose)
     }
 
     fn build(
         &self,
-        clock: impl Clock + 'static,
+        options: RedisOptions,
+        l1: L1,
         choose_local: impl FnOnce(Loading) -> Loading,
         choose: impl FnOnce(Chosen) -> Chosen,
     ) -> Process {
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let (source, hear) = (self.source.clone(), Arc::clone(&events));
-        let cache = Cache::<u64, u64>::builder().capacity(1_000).clock(clock);
         let (builder, runtime) = match self.kind {
             Kind::Threads => {
-                let loading = cache.loader(move |key| source.load(*key)).spawn(Threads::new());
-                (choose_local(loading).remote(RedisRemote::new(self.options()), Json), None)
+                let loading = l1.loader(move |key| source.load(*key)).spawn(Threads::new());
+                (choose_local(loading).remote(RedisRemote::new(options), Json), None)
             }
             Kind::Tokio => {
                 let runtime = Runtime::start();
-                let loading = cache
+                let loading = l1
                     .loader_async(move |key| source.clone().load_async(key))
                     .spawn(Tokio::new(runtime.handle.clone()));
-                let remote = RedisTokio::new(self.options(), runtime.handle.clone());
+                let remote = RedisTokio::new(options, runtime.handle.clone());
                 (choose_local(loading).remote(remote, Json), Some(runtime))
             }
         };
@@ -313,6 +358,24 @@ impl World {
     pub(crate) fn has(&self, key: u64) -> bool {
         self.server.run(&format!("EXISTS {}", name(key))) == redis::Value::Int(1)
     }
+}
+
+fn l1(clock: impl Clock + 'static) -> L1 {
+    Cache::builder().capacity(1_000).clock(clock)
+}
+
+/// How often the server has done a command, whoever asked for it.
+pub(crate) fn calls(server: &Server, command: &str) -> u64 {
+    let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut server.client()).unwrap();
+    let line = format!("cmdstat_{command}:calls=");
+    let Some((_, rest)) = stats.split_once(&line) else { return 0 };
+    rest.split(',').next().unwrap().parse().unwrap()
+}
+
+/// The milliseconds that the server has something for; negative if it has it not, or for ever.
+pub(crate) fn left(server: &Server, name: &str) -> i64 {
+    let redis::Value::Int(left) = server.run(&format!("PTTL {name}")) else { panic!("a number") };
+    left
 }
 
 /// What a value is called.

@@ -46,6 +46,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// fail as refused. In [`Mode::Messages`](crate::tier::Mode::Messages) one node is listened to, and what is told to another is as late as
 /// the bus between them.
 ///
+/// If it is encrypted, its nodes need `tls-cluster`: a Redis 7.0 does not tell otherwise where it encrypts.
+///
 /// Its user needs what that of [`RedisRemote`] needs, and `CLUSTER SHARDS` and `ASKING`; `CLUSTER NODES` to scan.
 ///
 /// ```no_run
@@ -89,8 +91,8 @@ enum Turned {
 type Answer<T> = Result<T, RemoteError>;
 
 impl RedisCluster {
-    /// A cluster that has a node at one of these addresses; it tells where the others are. User, password, times and numbers are those
-    /// of the first. Connects when something is asked, and not before.
+    /// A cluster that has a node at one of these addresses; it tells where the others are. User, password, certificates, times and
+    /// numbers are those of the first. Connects when something is asked, and not before.
     ///
     /// # Errors
     ///

@@ -1,5 +1,7 @@
 //! Where a Redis is, and how long it is waited for.
 
+#[cfg(feature = "redis-rustls")]
+use super::certificates::{Certificates, RedisCertificateError};
 #[cfg(feature = "redis-cluster")]
 use super::cluster::Address;
 use super::failure::failure;
@@ -35,6 +37,8 @@ use thiserror::Error;
 #[derive(Clone)]
 pub struct RedisOptions {
     info: ConnectionInfo,
+    #[cfg(feature = "redis-rustls")]
+    certificates: Certificates,
     pub(super) connect_timeout: Duration,
     pub(super) answer_timeout: Duration,
     pub(super) connections: usize,
@@ -81,7 +85,8 @@ impl RedisOptions {
     /// The Redis at `redis[s]://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]` or `unix:///PATH[?db=DATABASE]`; `valkey` is another word
     /// for `redis`. What is no letter or digit in a name or password is written as `%HH`.
     ///
-    /// `rediss` is encrypted. It needs the feature `redis-rustls`. If the program has not chosen by `CryptoProvider::install_default` whose
+    /// `rediss` is encrypted, and never without: a server that does not encrypt, or whose certificate is not trusted, is not reached. It
+    /// needs the feature `redis-rustls`. If the program has not chosen by `CryptoProvider::install_default` whose
     /// cryptography `rustls` uses, it is that of `ring` from then on.
     ///
     /// # Errors
@@ -94,10 +99,58 @@ impl RedisOptions {
             info.redis_settings().clone().set_lib_name("cachette", env!("CARGO_PKG_VERSION"));
         Ok(Self {
             info: info.set_redis_settings(settings),
+            #[cfg(feature = "redis-rustls")]
+            certificates: Certificates::default(),
             connect_timeout: Duration::from_secs(1),
             answer_timeout: Duration::from_millis(500),
             connections: 16,
         })
+    }
+
+    /// Trusts a server whose certificate was issued by one of these, which are PEM, and no other; those that browsers trust are trusted
+    /// unless this is called.
+    ///
+    /// ```no_run
+    /// use cachette::tier::{RedisOptions, RedisRemote};
+    ///
+    /// let options = RedisOptions::new("rediss://cache.example")?
+    ///     .root_certificate(std::fs::read("authority.pem")?)?
+    ///     .client_certificate(std::fs::read("service.pem")?, std::fs::read("service.key")?)?;
+    /// let remote = RedisRemote::new(options);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is no certificate in it, or one that cannot be used, or the address is not that of an encrypted connection.
+    #[cfg(feature = "redis-rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis-rustls")))]
+    pub fn root_certificate(
+        mut self,
+        pem: impl Into<Vec<u8>>,
+    ) -> Result<Self, RedisCertificateError> {
+        self.certificates.trust(pem.into())?;
+        self.info = self.certificates.at(&self.info)?;
+        Ok(self)
+    }
+
+    /// Shows this certificate to a server that asks for one: PEM, with those between it and an authority if there are any, and its
+    /// private key, PEM too.
+    ///
+    /// # Errors
+    ///
+    /// If there is no certificate or no key, or one does not belong to the other, or the address is not that of an encrypted
+    /// connection.
+    #[cfg(feature = "redis-rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis-rustls")))]
+    pub fn client_certificate(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Result<Self, RedisCertificateError> {
+        self.certificates.present(certificate.into(), key.into())?;
+        self.info = self.certificates.at(&self.info)?;
+        Ok(self)
     }
 
     /// How long it may take until a connection is there and the password is accepted; at least a millisecond. Looking up the name of

@@ -159,7 +159,12 @@ fn primary(nodes: &[Value], has_slots: bool) -> Answer<Option<&Value>> {
 
 fn node(node: &Value, said_by: &Address, is_encrypted: bool) -> Answer<Node> {
     let id = text(field(node, "id")?)?;
-    let port = field(node, if is_encrypted { "tls-port" } else { "port" })?;
+    let which = if is_encrypted { "tls-port" } else { "port" };
+    // A Redis 7.0 tells where it encrypts only if the nodes themselves talk so.
+    let none = |_| {
+        RemoteError::Garbled(format!("the node {id} tells no {which}; is its tls-cluster right?"))
+    };
+    let port = field(node, which).map_err(none)?;
     let port = u16::try_from(number(port)?).map_err(|_| garbled())?;
     let host = match field(node, "endpoint")? {
         Value::Nil => String::new(),
@@ -212,6 +217,22 @@ mod tests {
 
     fn here() -> Address {
         Address { host: "here".to_owned(), port: 1 }
+    }
+
+    #[test]
+    fn a_node_that_does_not_tell_where_it_encrypts_is_named() {
+        let node = [("id", "a"), ("role", "master"), ("health", "online"), ("endpoint", "")];
+        let mut node: Vec<_> = node.map(|(key, value)| (word(key), word(value))).into();
+        node.push((word("port"), Value::Int(7000)));
+        let shard = vec![
+            (word("slots"), Value::Array(vec![Value::Int(0), Value::Int(16383)])),
+            (word("nodes"), Value::Array(vec![Value::Map(node)])),
+        ];
+        let shards = || Value::Array(vec![Value::Map(shard.clone())]);
+        assert_eq!(Topology::read(shards(), &here(), false).unwrap().lacks(), 0);
+        let read = Topology::read(shards(), &here(), true);
+        let Err(RemoteError::Garbled(why)) = read else { panic!("{read:?}") };
+        assert!(why.contains("node a") && why.contains("tls-cluster"), "{why}");
     }
 
     /// A shard of nodes, each with its id, role, health and endpoint; in this version of the protocol.
