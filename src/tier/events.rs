@@ -38,6 +38,13 @@ pub enum Event {
     BreakerOpened,
     /// It answers again.
     BreakerClosed,
+    /// Replicas are asked from now on.
+    ReplicasUsed,
+    /// No replica is of use for now: the primary is asked.
+    ReplicasLeft {
+        /// Why.
+        cause: RemoteError,
+    },
     /// What lies under a name of ours is no value that this program can read: it counts as none.
     Unreadable {
         /// The name.

@@ -47,6 +47,7 @@ mod read;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote;
+mod replicas;
 mod stats;
 mod tiered;
 mod undelivered;
@@ -87,7 +88,7 @@ pub use redis::RedisTokio;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use redis::{RedisOptions, RedisRemote, RedisUrlError};
 pub use remote::{
-    Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Reply, Tell,
+    Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Replicated, Reply, Tell,
     Token, Turn, Write,
 };
 pub use stats::TierStats;
