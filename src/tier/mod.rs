@@ -88,8 +88,8 @@ pub use redis::RedisTokio;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use redis::{RedisOptions, RedisRemote, RedisUrlError};
 pub use remote::{
-    Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Replicated, Reply, Tell,
-    Token, Turn, Write,
+    Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Replicated,
+    Reply, Tell, Token, Turn, Write,
 };
 pub use stats::TierStats;
 pub use tiered::TieredCache;

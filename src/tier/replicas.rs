@@ -29,7 +29,7 @@ use super::events::Event;
 use super::held::Held;
 use super::names::RemoteKey;
 use super::remote::{Found, Place, RemoteError, Replicated};
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
 use crate::time::nanos;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -38,12 +38,17 @@ use std::time::Duration;
 /// another's.
 const FLOORS: usize = 4_096;
 
+/// Whether they are of use.
+const UNKNOWN: u8 = 0;
+const USED: u8 = 1;
+const LEFT: u8 = 2;
+
 /// What is known of the replicas.
 pub(super) struct Replicas {
     /// The most that they may lag.
     pub(super) lag: Duration,
-    /// What they said last was of use.
-    used: AtomicBool,
+    /// Whether what they said last was of use; unknown before they were asked.
+    used: AtomicU8,
     /// What they have is to be right at a later time than this, by the hash of the name.
     floors: Box<[AtomicU64]>,
     /// The same for all names.
@@ -55,7 +60,7 @@ impl Replicas {
     pub(super) fn new(lag: Duration) -> Self {
         Self {
             lag,
-            used: AtomicBool::new(false),
+            used: AtomicU8::new(UNKNOWN),
             floors: (0..FLOORS).map(|_| AtomicU64::new(0)).collect(),
             floor: AtomicU64::new(0),
             hasher: ahash::RandomState::new(),
@@ -115,7 +120,7 @@ impl<K, V: 'static, E> Tier<K, V, E> {
         let cause = match answer {
             Ok(None) => return None,
             Ok(Some(Replicated { found, age })) => {
-                if !replicas.used.swap(true, Ordering::AcqRel) {
+                if replicas.used.swap(USED, Ordering::AcqRel) != USED {
                     self.tell(&Event::ReplicasUsed);
                 }
                 let right_at = sent.saturating_sub(nanos(age));
@@ -124,7 +129,7 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             Err(cause) => cause,
         };
         places.iter().for_each(|_| self.counts.replica_misses());
-        if replicas.used.swap(false, Ordering::AcqRel) {
+        if replicas.used.swap(LEFT, Ordering::AcqRel) != LEFT {
             self.tell(&Event::ReplicasLeft { cause });
         }
         None
@@ -256,7 +261,9 @@ mod tests {
         replicas.raise(b"a", 3);
         assert!(!replicas.allows(b"a", 5) && replicas.allows(b"a", 6));
         replicas.raise_all(9);
-        assert!(!replicas.allows(b"a", 9) && !replicas.allows(b"b", 9) && replicas.allows(b"b", 10));
+        assert!(
+            !replicas.allows(b"a", 9) && !replicas.allows(b"b", 9) && replicas.allows(b"b", 10)
+        );
     }
 
     #[test]

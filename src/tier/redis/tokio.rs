@@ -10,10 +10,11 @@ mod listening;
 
 use super::ops::{self, Line};
 use super::options::RedisOptions;
+use super::replica::Replicas;
 use crate::sync::Arc;
 use crate::tier::{
-    Delete, Ear, Found, HEAD, Listen, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn,
-    Write,
+    Delete, Ear, Found, HEAD, Listen, Page, Place, Read, Remote, RemoteError, Replicated, Reply,
+    Tell, Token, Turn, Write,
 };
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
@@ -50,6 +51,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct RedisTokio {
     runtime: Handle,
     shared: Arc<Shared>,
+    replicas: Replicas<Self>,
 }
 
 struct Shared {
@@ -70,8 +72,10 @@ impl RedisTokio {
     #[must_use]
     pub fn new(options: RedisOptions, runtime: Handle) -> Self {
         let line = Mutex::new(State { connection: None, number: 0, failed: None });
+        let replica = |options| Self::new(options, runtime.clone());
+        let replicas = Replicas::new(options.replicas().map(replica));
         let shared = Arc::new(Shared { client: options.client(), options, line });
-        Self { runtime, shared }
+        Self { runtime, shared, replicas }
     }
 
     /// What a task of the runtime returns. The task runs on if nobody waits for it any more.
@@ -172,6 +176,14 @@ impl Remote for RedisTokio {
     }
 
     ops::operations!();
+
+    fn read_replica<'a>(
+        &'a self,
+        places: &'a [&'a Place],
+        lag: Duration,
+    ) -> Reply<'a, Option<Replicated>> {
+        Box::pin(self.replicas.read(self, places, lag))
+    }
 
     fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible> {
         Box::pin(self.hear(listen.clone(), ear))
