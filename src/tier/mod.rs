@@ -12,7 +12,7 @@
 //! [`TieredCache`] is the face, [`Remote`] what a store must be able to do; [`MemoryRemote`] is one in this process.
 //!
 //! Reading order: `remote` (the contract), `names`, `envelope` and `codec` (what lies where, and how), `gate` (why a hit may be believed), `core`,
-//! `read`, `fill` and `many` (a miss), `write` (a deletion, a put), `keeper` with `echoes`, `inbox`, `undelivered` and `generations` (what changes
+//! `read`, `replicas`, `fill` and `many` (a miss), `write` (a deletion, a put), `keeper` with `echoes`, `inbox`, `undelivered` and `generations` (what changes
 //! elsewhere, and what could not be said there), `asker` with `breaker` and `events` (a remote that fails); last `build` and `tiered`.
 
 mod arrivals;

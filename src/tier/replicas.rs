@@ -34,8 +34,8 @@ use crate::time::nanos;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-/// How many floors there are: 32 KiB. With ten thousand changes a second and a lag of 10 ms two names in a hundred are held against
-/// another's.
+/// How many floors there are: 32 KiB. If a thousand names change a second, and what replicas have is 100 ms old, two names in a hundred
+/// are held against another's.
 const FLOORS: usize = 4_096;
 
 /// Whether they are of use.

@@ -173,7 +173,7 @@ fn what_is_owed_is_not_read_from_a_replica() {
     two.remote.faults().fail(Op::Delete, 1, RemoteError::Unreachable("for a test".to_owned()));
     two.remote.faults().hold(Op::Delete, Side::Before);
     let mut delete = two.call(two.cache.delete_async(&7));
-    two.remote.faults().release_next();
+    assert!(two.remote.faults().release_next());
     assert!(delete.poll().is_some_and(|delivery| !delivery.is_done()));
     assert_eq!((two.cache.undelivered(), two.value(7), asked(&two)), (1, 2, (0, 0)));
     two.remote.faults().release();
