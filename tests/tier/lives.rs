@@ -582,7 +582,9 @@ fn lives_of(modes: &[Mode], replicas: bool) {
     let chosen = std::env::var("CACHETTE_LIVES").ok().and_then(|text| text.parse().ok());
     let first = std::env::var("CACHETTE_LIFE").ok().and_then(|text| text.parse().ok());
     let first: u64 = first.unwrap_or(0);
-    (first..first + chosen.unwrap_or(100)).for_each(|seed| live(seed, modes, replicas));
+    // What a replica does wrong shows seldom.
+    let usual = if replicas { 500 } else { 100 };
+    (first..first + chosen.unwrap_or(usual)).for_each(|seed| live(seed, modes, replicas));
 }
 
 #[test]

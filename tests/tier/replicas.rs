@@ -149,6 +149,39 @@ fn what_one_did_oneself_is_read_back() {
 }
 
 #[test]
+fn what_one_has_seen_is_not_read_as_it_was_before() {
+    let world = World::new();
+    let modes = [Mode::TtlOnly];
+    let brief = |builder: crate::world::Chosen| builder.modes(modes).max_staleness(millis(100));
+    let (one, two) =
+        (world.node_with(brief), world.node_with(|builder| brief(builder).replica_lag(LAG)));
+    let both = [&one, &two];
+    two.remote.faults().replica(Some(millis(300)));
+    world.source.write(7, 1);
+    assert_eq!(one.value(7), 1);
+    world.live(&both, seconds(1));
+    // It puts another, and does not keep it for as long as the replica lags.
+    assert!(two.call(two.cache.put_async(7, "2".to_owned())).end().is_done());
+    world.live(&both, millis(200));
+    assert_eq!((two.local(7), two.value(7)), (None, 2));
+    // It sees what another has put, at the primary.
+    world.live(&both, seconds(1));
+    assert!(one.call(one.cache.put_async(7, "3".to_owned())).end().is_done());
+    for many in [false, true] {
+        let down = RemoteError::Unreachable("for a test".to_owned());
+        two.remote.faults().fail(Op::ReadReplica, 1, down);
+        if many {
+            assert_eq!(two.call(two.cache.load_many_async(&[7])).end(), [Ok("3".to_owned())]);
+        } else {
+            assert_eq!(two.value(7), 3);
+        }
+        world.live(&both, millis(120));
+        assert_eq!((two.local(7), two.value(7)), (None, 3), "{many}");
+        world.live(&both, millis(120));
+    }
+}
+
+#[test]
 fn what_others_deleted_does_not_come_back_by_a_pattern_that_finds_nothing() {
     let world = World::new();
     let modes = [Mode::TtlOnly];
