@@ -103,8 +103,8 @@ impl RedisOptions {
     /// [told how much they may lag](crate::tier::TieredBuilder::replica_lag), each in turn, and leaves one alone for a while that fails or lags
     /// more. Times and numbers of connections are the same for each.
     ///
-    /// Four times within the lag the primary is asked how far it has come, and each read at a replica says how far that is: by these two
-    /// it is known how old what was read may be. It makes such a read cost a replica about what two cost a primary. What is left of
+    /// The primary is asked how far it has come, four times within the lag or ten times a second, and each read at a replica says how far
+    /// that is: by these two it is known how old what was read may be. It makes such a read cost a replica about what two cost a primary. What is left of
     /// a value's time is told by the replica's clock, which should be that of the primary.
     ///
     /// A [`RedisCluster`](crate::tier::RedisCluster) has none.

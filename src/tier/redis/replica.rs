@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The replica says so in the same step in which it is read. So a replica that is stopped, restarted, filled anew or made a primary
-//! proves nothing by what it was before. The primary is asked four times within the lag, by one of those who read; what it said is kept, so one
-//! that lags is proved by what the primary said then.
+//! proves nothing by what it was before. The primary is asked four times within the lag, or ten times a second, by one of those who read; what
+//! it said is kept, so one that lags is proved by what the primary said then.
 //!
 //! A history has a name of its own, drawn at random, and whoever is made a primary begins a new one. So a primary and its replica that
 //! both take themselves for one have different histories.
@@ -30,6 +30,9 @@ use std::time::{Duration, Instant};
 
 /// How much of what the primary said is kept.
 const MOST: usize = 64;
+
+/// The primary is asked no more seldom than so, however much replicas may lag: the younger what is known, the more of it can be used.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a replica is left alone that failed, or lags too much.
 const REST: Breaker = Breaker {
@@ -118,7 +121,7 @@ impl<L: Line> Replicas<L> {
 
     /// Asks the primary how far it is, if that was last done long ago, and nobody else does.
     async fn ask_primary(&self, primary: &L, lag: Duration) -> Answer<()> {
-        let Some(asking) = self.begin_asking(lag / 4) else { return Ok(()) };
+        let Some(asking) = self.begin_asking(PAUSE.min(lag / 4)) else { return Ok(()) };
         let at = Instant::now();
         let answer = ops::one(primary, Call::new(&INFO)).await?;
         let point = point(&mut ops::array(answer)?.into_iter())?;
@@ -209,7 +212,12 @@ impl Said {
     fn add(&mut self, at: Instant, point: Point) {
         self.points.push_back((at, point));
         if self.points.len() > MOST {
-            self.points.pop_front();
+            // Every other of the older half: of what is long ago less needs to be known.
+            let mut number = 0;
+            self.points.retain(|_| {
+                number += 1;
+                number > MOST / 2 || number % 2 == 0
+            });
         }
     }
 
@@ -282,8 +290,14 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_what_is_kept() {
-        let mut said = Said::default();
-        (0..2 * MOST as u64).for_each(|offset| said.add(Instant::now(), at(offset)));
-        assert_eq!((said.points.len(), &said.points[0].1), (MOST, &at(MOST as u64)));
+        let (mut said, most) = (Said::default(), MOST as u64);
+        for offset in 0..10 * most {
+            said.add(Instant::now(), at(offset));
+            assert!(said.points.len() <= MOST);
+        }
+        let offset = |back: usize| said.points[said.points.len() - 1 - back].1.offset;
+        assert_eq!((offset(0), offset(MOST / 4)), (10 * most - 1, 10 * most - 1 - most / 4));
+        // Further back than there are points.
+        assert!(said.points[0].1.offset < 8 * most, "{:?}", said.points[0]);
     }
 }
