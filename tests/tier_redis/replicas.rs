@@ -187,6 +187,25 @@ fn where_there_is_none_or_none_that_answers_nothing_changes() {
 }
 
 #[test]
+fn one_of_another_server_proves_nothing_however_much_it_has() {
+    each(&[Mode::Tracking], |mut world, _follower| {
+        let Some(other) = Server::start(&["--repl-diskless-sync-delay", "0"]) else { return };
+        let Some(follower) = Follower::start(&other) else { return };
+        other.run(&format!("SET much {}", "x".repeat(1 << 20)));
+        world.replicas = vec![follower.server.url()];
+        let one = reader(&world, SHORT);
+        let mut key = 0;
+        until("it is left", || {
+            key += 1;
+            assert_eq!(one.value(key), 0);
+            one.told(left)
+        });
+        assert_eq!(one.cache.stats().replica_hits, 0);
+        assert!(!one.told(used));
+    });
+}
+
+#[test]
 fn without_a_line_it_is_kept_for_the_bound() {
     each(&[Mode::TtlOnly], |mut world, follower| {
         world.bound = BRIEF;
