@@ -225,8 +225,8 @@ where
         }
     }
 
-    async fn renew(&self, tags: &[String]) -> Result<(), RemoteError> {
-        for tag in tags {
+    async fn renew(&self, tags: &[(String, u64)]) -> Result<(), RemoteError> {
+        for (tag, _) in tags {
             self.tier.renew_tag(tag).await?;
         }
         Ok(())
