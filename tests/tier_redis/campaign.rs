@@ -193,13 +193,14 @@ const LAG: Duration = millis(250);
 
 fn campaign(kind: Kind, mode: Mode, seed: u64, replicated: bool) {
     // What is killed may have written to its disk what it has said, or not: here it has.
-    let settings: &[&str] =
+    let durable: &[&str] =
         if seed % 2 == 0 { &[] } else { &["--appendonly", "yes", "--appendfsync", "always"] };
-    let Some(server) = Server::start(settings) else { return };
+    // A replica that has lost its primary is not made to wait for others.
+    let settings = [durable, &["--repl-diskless-sync-delay", "0"]].concat();
+    let Some(server) = Server::start(&settings) else { return };
     remember(&server);
     let mut follower = None;
     if replicated {
-        server.run("CONFIG SET repl-diskless-sync-delay 0");
         follower = Follower::start(&server);
     }
     let mut world = World::new(server, kind, mode);

@@ -107,7 +107,7 @@ impl RedisOptions {
     /// that is: by these two it is known how old what was read may be. It makes such a read cost a replica about what two cost a primary. What is left of
     /// a value's time is told by the replica's clock, which should be that of the primary.
     ///
-    /// A [`RedisCluster`](crate::tier::RedisCluster) has none.
+    /// One that lags by more than 25 s is not used, however much it may lag. A [`RedisCluster`](crate::tier::RedisCluster) has none.
     ///
     /// # Errors
     ///
