@@ -20,6 +20,8 @@ mod hot;
 mod link;
 #[path = "tier/lives.rs"]
 mod lives;
+#[path = "tier/replicas.rs"]
+mod replicas;
 #[path = "support/rng.rs"]
 mod rng;
 #[path = "tier/tags.rs"]

@@ -10,6 +10,8 @@ mod campaign;
 mod failures;
 #[path = "tier_redis/fills.rs"]
 mod fills;
+#[path = "tier_redis/follower.rs"]
+mod follower;
 #[path = "tier_redis/line.rs"]
 mod line;
 #[path = "tier_redis/lives.rs"]
@@ -20,6 +22,8 @@ mod locks;
 mod proxy;
 #[path = "support/redis_server.rs"]
 mod redis_server;
+#[path = "tier_redis/replicas.rs"]
+mod replicas;
 #[path = "support/rng.rs"]
 mod rng;
 #[path = "tier_redis/versions.rs"]

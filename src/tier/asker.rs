@@ -51,7 +51,7 @@ impl Asker {
         answer
     }
 
-    async fn in_time<T>(&self, mut reply: Reply<'_, T>) -> Result<T, RemoteError> {
+    pub(super) async fn in_time<T>(&self, mut reply: Reply<'_, T>) -> Result<T, RemoteError> {
         let mut timer = None;
         poll_fn(|context| {
             if let Poll::Ready(answer) = reply.as_mut().poll(context) {

@@ -17,6 +17,7 @@ use super::inbox::Inbox;
 use super::keeper::{Bell, Keeper, OnLinkLoss};
 use super::names::{Names, RemoteKey};
 use super::remote::{Listen, Mode, Remote};
+use super::replicas::Replicas;
 use super::stats::Counts;
 use super::tiered::TieredCache;
 use super::undelivered::Undelivered;
@@ -45,6 +46,7 @@ const LEAST: Duration = Duration::from_millis(40);
 /// | [`namespace`](Self::namespace), [`remote_ttl`](Self::remote_ttl) | must be |
 /// | [`schema`](Self::schema) | 0 |
 /// | [`max_staleness`](Self::max_staleness), [`on_link_loss`](Self::on_link_loss) | 2 s, flush |
+/// | [`replica_lag`](Self::replica_lag) | replicas are not asked |
 /// | [`modes`](Self::modes) | tracking, else messages, else TTL only |
 /// | [`lease`](Self::lease), [`lock_wait`](Self::lock_wait) | 10 s, 1 s |
 /// | [`remote_timeout`](Self::remote_timeout), [`breaker`](Self::breaker) | 500 ms, after five failures |
@@ -78,6 +80,7 @@ pub struct TieredBuilder<K, V, E, S = ahash::RandomState> {
     sample: Option<u64>,
     admit: Option<f64>,
     copies: Option<Copies<K>>,
+    pub(super) lag: Option<Duration>,
 }
 
 impl<K, V, E, S> LoadingBuilder<K, V, E, S>
@@ -115,6 +118,7 @@ where
             sample: None,
             admit: None,
             copies: None,
+            lag: None,
         }
     }
 }
@@ -321,7 +325,8 @@ where
         };
         let hot = hotness(self.sample, self.admit, self.copies, asker.clock.now());
         let most = self.most_undelivered;
-        let parts = Parts { codec: self.codec, asker, names, rules, most, hot };
+        let replicas = self.lag.map(Replicas::new);
+        let parts = Parts { codec: self.codec, asker, names, rules, most, hot, replicas };
         let (l1, tier) = assemble(self.loading, parts)?;
         begin(&l1, &tier, self.on_loss, listen);
         Ok(TieredCache::new(l1, tier))
@@ -370,6 +375,7 @@ struct Parts<K, V> {
     rules: Rules<K, V>,
     most: usize,
     hot: Option<Hotness<K>>,
+    replicas: Option<Replicas>,
 }
 
 fn hotness<K: Hash + Eq + Clone>(
@@ -418,6 +424,7 @@ where
             bell: Bell::default(),
             counts: Counts::default(),
             hot: parts.hot,
+            replicas: parts.replicas,
             sent: AtomicU64::new(0),
             gone: AtomicBool::new(false),
         });

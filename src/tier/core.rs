@@ -15,6 +15,7 @@ use super::held::{Held, More};
 use super::keeper::Bell;
 use super::names::Names;
 use super::remote::{Found, Mode, Place, Read, RemoteError};
+use super::replicas::Replicas;
 use super::stats::Counts;
 use super::undelivered::Undelivered;
 use crate::caught::caught;
@@ -68,6 +69,8 @@ pub(super) struct Tier<K, V, E> {
     pub(super) counts: Counts,
     /// What is done about hot keys, if anything.
     pub(super) hot: Option<Hotness<K>>,
+    /// What is known of replicas, if they are asked.
+    pub(super) replicas: Option<Replicas>,
     /// Who this process is, and how many messages it has sent.
     pub(super) node: u64,
     pub(super) sent: AtomicU64,
@@ -114,6 +117,12 @@ impl<K, V: 'static, E> Tier<K, V, E> {
 
     /// How stale a value may be that is served now.
     pub(super) fn bound(&self) -> Duration {
+        let lag = self.replicas.as_ref().map_or(Duration::ZERO, |replicas| replicas.lag);
+        self.bound_of_primary().saturating_add(lag)
+    }
+
+    /// The same of a value that no replica had.
+    fn bound_of_primary(&self) -> Duration {
         match self.gate.mode() {
             Some(Mode::TtlOnly) => self.rules.unheard,
             _ => self.rules.bound,
@@ -272,7 +281,7 @@ impl<K, V: 'static, E> Tier<K, V, E> {
     pub(super) fn bound_unless_heard(&self, held: &mut Held<V>, right_at: u64) {
         if held.id == 0 || !self.gate.is_open(self.now()) {
             held.bounded = true;
-            held.end = held.end.min(deadline(right_at, self.bound()));
+            held.end = held.end.min(deadline(right_at, self.bound_of_primary()));
         }
     }
 

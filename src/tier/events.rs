@@ -38,6 +38,13 @@ pub enum Event {
     BreakerOpened,
     /// It answers again.
     BreakerClosed,
+    /// Replicas are asked from now on.
+    ReplicasUsed,
+    /// No replica is of use for now: the primary is asked.
+    ReplicasLeft {
+        /// Why.
+        cause: RemoteError,
+    },
     /// What lies under a name of ours is no value that this program can read: it counts as none.
     Unreadable {
         /// The name.
@@ -91,7 +98,13 @@ impl Events {
     pub(super) fn tell(&self, now: Duration, event: &Event) {
         let Some(hear) = &self.hear else { return };
         // These come seldom, and none may be missed.
-        let always = matches!(event, Event::LinkUp { .. } | Event::LinkLost { .. });
+        let always = matches!(
+            event,
+            Event::LinkUp { .. }
+                | Event::LinkLost { .. }
+                | Event::ReplicasUsed
+                | Event::ReplicasLeft { .. }
+        );
         let left_out = {
             let mut told = self.told.lock();
             let (last, left_out) = told.entry(discriminant(event)).or_default();

@@ -212,7 +212,9 @@ where
             let now = self.now();
             writes.iter().for_each(|write| self.echoes.expect(&write.place.value, now));
         }
-        let written = self.asker.ask("write", |remote| remote.write(writes)).await?;
+        let written = self.asker.ask("write", |remote| remote.write(writes)).await;
+        writes.iter().for_each(|write| self.note_seen(&write.place.value));
+        let written = written?;
         if written.len() != writes.len() {
             return Err(RemoteError::Garbled(format!(
                 "{} answers to {} writes",

@@ -161,6 +161,7 @@ where
         let tier = &self.tier;
         if self.inbox.give_up(tier.now().saturating_sub(nanos(self.listen.beat))) {
             tier.tell(&Event::MessagesMissing);
+            tier.note_all_seen();
             tier.gate.all_changed();
         }
         if let (Some(reason), Some(l1)) = (tier.gate.dirty(), self.l1.upgrade()) {
@@ -224,8 +225,8 @@ where
         }
     }
 
-    async fn renew(&self, tags: &[String]) -> Result<(), RemoteError> {
-        for tag in tags {
+    async fn renew(&self, tags: &[(String, u64)]) -> Result<(), RemoteError> {
+        for (tag, _) in tags {
             self.tier.renew_tag(tag).await?;
         }
         Ok(())
@@ -245,6 +246,7 @@ where
         tier.generations.forget();
         tier.echoes.clear();
         self.inbox.clear();
+        tier.note_all_seen();
         tier.gate.up(mode);
         tier.bell.ring();
         tier.tell(&Event::LinkUp { mode });
@@ -256,6 +258,7 @@ where
         let since = tier.gate.last_heard();
         for name in names {
             tier.counts.changes();
+            tier.note_seen(name);
             tier.arrivals.came(name);
             match tier.names.read::<K>(name) {
                 Named::Value(key) => {
@@ -276,6 +279,7 @@ where
     }
 
     fn all_changed(&self) {
+        self.tier.note_all_seen();
         self.tier.generations.forget();
         self.tier.gate.all_changed();
         self.tier.bell.ring();

@@ -7,7 +7,7 @@ use super::fill::Wanted;
 use super::held::Held;
 use super::names::RemoteKey;
 use super::read::Looked;
-use super::remote::{Claim, Found, Place, Read};
+use super::remote::{Claim, Found, Place, Read, Token};
 use crate::load::{Answers, Why, side_by_side};
 use crate::sync::Arc;
 use std::collections::HashMap;
@@ -64,6 +64,7 @@ where
         let (mut answers, mut wanted, mut later) = (Vec::new(), Vec::new(), Vec::new());
         let placed: Vec<_> =
             keys.into_iter().map(|key| (self.names.place(&key), self.draws.token(), key)).collect();
+        let placed = self.without_replicated(placed, &mut answers).await;
         let (covered, open): (Vec<_>, Vec<_>) =
             placed.into_iter().partition(|(place, ..)| self.undelivered.covers(place));
         let sent = self.now();
@@ -79,6 +80,7 @@ where
         for (place, token, key) in open {
             match found.next() {
                 Some(Found::Value { bytes, left }) => {
+                    self.note_seen(&place.value);
                     match self.open(&place, &bytes, left, sent).await {
                         Ok(fetched) => {
                             self.counts.remote_hits();
@@ -94,6 +96,27 @@ where
         }
         wanted.extend(covered.into_iter().map(|(place, _, key)| self.wanted(key, place, None)));
         (answers, wanted, later)
+    }
+
+    /// Answers those that a replica has; the others come back.
+    async fn without_replicated(
+        &self,
+        placed: Vec<(Place, Token, K)>,
+        answers: &mut Answers<K, Held<V>, E>,
+    ) -> Vec<(Place, Token, K)> {
+        let places: Vec<&Place> = placed.iter().map(|(place, ..)| place).collect();
+        let mut looked = self.look_at_replicas(&places).await.into_iter();
+        let mut others = Vec::with_capacity(placed.len());
+        for (place, token, key) in placed {
+            match looked.next().flatten() {
+                Some(held) => {
+                    self.counts.remote_hits();
+                    answers.push((key, Ok(held)));
+                }
+                None => others.push((place, token, key)),
+            }
+        }
+        others
     }
 
     /// Loads keys by one call, and writes those that have a lease.

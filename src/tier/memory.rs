@@ -11,7 +11,7 @@ use node::Node;
 use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
-use store::Store;
+use store::{Changes, Store};
 
 #[cfg(any(test, feature = "test-kit"))]
 mod faults;
@@ -22,6 +22,8 @@ mod node;
 #[cfg(not(any(test, feature = "test-kit")))]
 #[path = "memory/plain.rs"]
 mod node;
+#[cfg(any(test, feature = "test-kit"))]
+mod replica;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -103,6 +105,9 @@ struct State {
     lines: Vec<Arc<Line>>,
     #[cfg(any(test, feature = "test-kit"))]
     nodes: u64,
+    /// What replicas look back into, if there are any.
+    #[cfg(any(test, feature = "test-kit"))]
+    history: Option<replica::History>,
 }
 
 impl MemoryRemote {
@@ -128,6 +133,8 @@ impl MemoryRemote {
             lines: Vec::new(),
             #[cfg(any(test, feature = "test-kit"))]
             nodes: 1,
+            #[cfg(any(test, feature = "test-kit"))]
+            history: None,
         };
         let shared = Shared { clock: Box::new(clock), state: Mutex::new(state) };
         Self { shared: Arc::new(shared), node: Node::new(0) }
@@ -160,8 +167,9 @@ impl MemoryRemote {
     /// assert!(remote.is_empty());
     /// ```
     pub fn flush_all(&self) {
+        let now = nanos(self.shared.clock.now());
         let mut state = self.shared.state.lock();
-        state.store.clear();
+        state.clear(now);
         let told = state.lines.iter().filter(|line| line.flushed()).cloned().collect();
         drop(state);
         deliver(told);
@@ -227,6 +235,31 @@ impl fmt::Debug for MemoryRemote {
     }
 }
 
+impl State {
+    /// Loses everything.
+    fn clear(&mut self, now: u64) {
+        self.store.clear();
+        #[cfg(not(any(test, feature = "test-kit")))]
+        let _ = now;
+        #[cfg(any(test, feature = "test-kit"))]
+        if let Some(history) = &mut self.history {
+            history.clear(now);
+        }
+    }
+
+    /// What the operation that has ended changed, for those who look back as well.
+    fn changes(&mut self, now: u64) -> Changes {
+        let changes = self.store.changes();
+        #[cfg(not(any(test, feature = "test-kit")))]
+        let _ = now;
+        #[cfg(any(test, feature = "test-kit"))]
+        if let Some(history) = &mut self.history {
+            history.note(&changes, &self.store, now);
+        }
+        changes
+    }
+}
+
 impl Shared {
     /// Does something in one step, for a node that reads by a connection or for none, and tells those who listen what it changed.
     fn act<T>(&self, reader: Option<(u64, u64)>, act: impl FnOnce(&mut Store) -> T) -> T {
@@ -237,7 +270,7 @@ impl Shared {
         state.store.set_notes(notes);
         state.store.turn(now);
         let answer = act(&mut state.store);
-        let changes = state.store.changes();
+        let changes = state.changes(now);
         state.lines.iter().filter(reads).for_each(|line| line.note(&changes.known));
         let told = state.lines.iter().filter(|line| line.post(&changes)).cloned().collect();
         state.lines.iter().filter(reads).for_each(|line| line.note(&changes.seen));
@@ -313,6 +346,22 @@ impl Remote for MemoryRemote {
     fn read<'a>(&'a self, reads: &'a [Read<'a>]) -> Reply<'a, Vec<Found>> {
         self.perform(Op::Read, reads.len(), |store| {
             reads.iter().map(|read| store.read(read)).collect()
+        })
+    }
+
+    #[cfg(any(test, feature = "test-kit"))]
+    fn read_replica<'a>(
+        &'a self,
+        places: &'a [&'a super::Place],
+        _: Duration,
+    ) -> Reply<'a, Option<super::Replicated>> {
+        let look = || self.node.replica().map(|lag| self.shared.look_back(places, lag));
+        Box::pin(async move {
+            // Where there is none nothing is asked.
+            match self.node.replica() {
+                Some(_) => self.node.pass(Op::ReadReplica, places.len(), || Ok(look())).await,
+                None => Ok(None),
+            }
         })
     }
 

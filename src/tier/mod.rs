@@ -12,7 +12,7 @@
 //! [`TieredCache`] is the face, [`Remote`] what a store must be able to do; [`MemoryRemote`] is one in this process.
 //!
 //! Reading order: `remote` (the contract), `names`, `envelope` and `codec` (what lies where, and how), `gate` (why a hit may be believed), `core`,
-//! `read`, `fill` and `many` (a miss), `write` (a deletion, a put), `keeper` with `echoes`, `inbox`, `undelivered` and `generations` (what changes
+//! `read`, `replicas`, `fill` and `many` (a miss), `write` (a deletion, a put), `keeper` with `echoes`, `inbox`, `undelivered` and `generations` (what changes
 //! elsewhere, and what could not be said there), `asker` with `breaker` and `events` (a remote that fails); last `build` and `tiered`.
 
 mod arrivals;
@@ -47,6 +47,7 @@ mod read;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote;
+mod replicas;
 mod stats;
 mod tiered;
 mod undelivered;
@@ -90,8 +91,8 @@ pub use redis::RedisTokio;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use redis::{RedisOptions, RedisRemote, RedisUrlError};
 pub use remote::{
-    Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Reply, Tell,
-    Token, Turn, Write,
+    Claim, Delete, Ear, Found, Listen, Mode, Page, Place, Read, Remote, RemoteError, Replicated,
+    Reply, Tell, Token, Turn, Write,
 };
 pub use stats::TierStats;
 pub use tiered::TieredCache;

@@ -1,7 +1,7 @@
 //! A value that L1 has not: from the remote, or loaded by the one process that has the lease.
 //!
 //! ```text
-//!   L1 misses: one flight in this process
+//!   L1 misses: one flight in this process, which asks a replica first, if replicas are asked
 //!     └─► read and claim ─┬─ a value ──────────────────────────────► keep it as long as the remote does
 //!                         ├─ granted ──► load ──► write if leased ─┬─► keep it
 //!                         │                                        └─► rejected: serve it, keep it nowhere
@@ -68,8 +68,8 @@ where
 
     async fn find(self: &Arc<Self>, key: K, old: Option<Old<V>>, why: Why) -> Result<Held<V>, E> {
         let place = self.names.place(&key);
-        let copied = if why == Why::Missed { self.look_at_copy(&key, &place).await } else { None };
-        let looked = match copied {
+        let near = if why == Why::Missed { self.look_nearby(&key, &place).await } else { None };
+        let looked = match near {
             Some(held) => Looked::Found(held),
             None => self.look(&place, why).await,
         };
@@ -80,6 +80,14 @@ where
             }
             Looked::Lead(token) => self.load(self.wanted(key, place, Some(token)), old, why).await,
             Looked::Alone => self.load(self.wanted(key, place, None), old, why).await,
+        }
+    }
+
+    /// What need not be asked of the machine that has the key.
+    async fn look_nearby(&self, key: &K, place: &Place) -> Option<Held<V>> {
+        match self.look_at_copy(key, place).await {
+            None => self.look_at_replica(place).await,
+            held => held,
         }
     }
 
@@ -112,6 +120,7 @@ where
                 Ok(Found::Granted) => return Looked::Lead(token),
                 Ok(Found::Value { bytes, left }) => {
                     rounds += 1;
+                    self.note_seen(&place.value);
                     instead_of = Some(head_of(&bytes));
                     match self.open(place, &bytes, left, sent).await {
                         Ok(fetched) if rounds == 1 && self.wants_anew(&fetched, why) => {

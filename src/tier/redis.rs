@@ -6,6 +6,8 @@
 //!             Line ─┬─ blocking: a pool of connections      ─┐
 //!                   ├─ cluster: one of these for each node   ├─ listening: a connection of its own
 //!                   └─ tokio: one connection that all share ─┘
+//!
+//!   replica: other servers asked by the same lines, and the proof of how old what they have is
 //! ```
 //!
 //! The crate `redis` carries bytes to and fro; none of its types are seen from outside.
@@ -20,6 +22,7 @@ mod hear;
 mod ops;
 mod options;
 mod pool;
+mod replica;
 mod scripts;
 #[cfg(feature = "redis-tokio")]
 mod tokio;

@@ -115,6 +115,15 @@ pub enum Found {
     Foreign,
 }
 
+/// What a replica has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicated {
+    /// What it has at each place: [`Found::Value`], [`Found::Nothing`] or [`Found::Foreign`].
+    pub found: Vec<Found>,
+    /// All that had changed this long before it was asked is in it. It may lack what changed later, or at that very moment.
+    pub age: Duration,
+}
+
 /// A value that is to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
@@ -257,6 +266,18 @@ pub trait Remote: Send + Sync + 'static {
     /// What lies at each place, and for how long; leases, where they are claimed. In the order of `reads`.
     fn read<'a>(&'a self, reads: &'a [Read<'a>]) -> Reply<'a, Vec<Found>>;
 
+    /// What a replica has at each place, in the order of `places`, and how old that may be: no older than `lag` is wanted. It grants no
+    /// leases. `None`: there is no replica, which is what there is unless this is implemented, or nothing is known of it yet. An error:
+    /// all there are have failed, or lag more. Either way the caller asks for what it needs by [`read`](Self::read).
+    fn read_replica<'a>(
+        &'a self,
+        places: &'a [&'a Place],
+        lag: Duration,
+    ) -> Reply<'a, Option<Replicated>> {
+        let (_, _) = (places, lag);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// The first [`HEAD`] bytes of each value, `None` where there is none that is so long. In the order of `names`.
     fn heads<'a>(&'a self, names: &'a [&'a [u8]]) -> Reply<'a, Vec<Option<[u8; HEAD]>>>;
 
@@ -302,6 +323,14 @@ impl<R: Remote + ?Sized> Remote for Arc<R> {
 
     fn read<'a>(&'a self, reads: &'a [Read<'a>]) -> Reply<'a, Vec<Found>> {
         (**self).read(reads)
+    }
+
+    fn read_replica<'a>(
+        &'a self,
+        places: &'a [&'a Place],
+        lag: Duration,
+    ) -> Reply<'a, Option<Replicated>> {
+        (**self).read_replica(places, lag)
     }
 
     fn heads<'a>(&'a self, names: &'a [&'a [u8]]) -> Reply<'a, Vec<Option<[u8; HEAD]>>> {

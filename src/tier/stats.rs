@@ -46,6 +46,11 @@ macro_rules! counts {
 counts! {
     /// Values that the remote had.
     remote_hits,
+    /// Those of them that a replica had.
+    replica_hits,
+    /// Questions to a replica that it did not answer, or that it answered too late: it failed, lags too much, or lacks what this process
+    /// has seen of the key.
+    replica_misses,
     /// Leases that were granted: loads that no other process does.
     leases,
     /// Times that another process held the lease.

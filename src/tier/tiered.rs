@@ -125,7 +125,8 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// How stale what is served may be: a value, or its absence, was right less than this ago, counted from when the load began that
-    /// brought it. It changes with the [`mode`](Self::mode): where nobody tells of changes it is the local TTL.
+    /// brought it. It changes with the [`mode`](Self::mode): where nobody tells of changes it is the local TTL. What replicas
+    /// [may lag](super::TieredBuilder::replica_lag) is added, if they are asked.
     #[must_use]
     pub fn max_staleness(&self) -> Duration {
         self.inner.tier.bound()

@@ -8,7 +8,7 @@
 
 use super::remote::Place;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 pub(super) struct Undelivered {
     most: usize,
@@ -21,7 +21,8 @@ pub(super) struct Undelivered {
 struct State {
     /// What was asked for at each place, as a number: that of the latest.
     places: HashMap<Place, u64, ahash::RandomState>,
-    tags: HashSet<String, ahash::RandomState>,
+    /// The same of each tag.
+    tags: HashMap<String, u64, ahash::RandomState>,
     /// All values are to be given up.
     all: bool,
     asked: u64,
@@ -33,8 +34,8 @@ pub(super) enum Due {
     Nothing,
     /// These deletions, each with its number.
     Places(Vec<(Place, u64)>),
-    /// These tags.
-    Tags(Vec<String>),
+    /// These tags, each with its number.
+    Tags(Vec<(String, u64)>),
     /// Every value. The number of the latest request.
     All(u64),
 }
@@ -64,8 +65,10 @@ impl Undelivered {
 
     pub(super) fn add_tag(&self, tag: &str) -> Added {
         let mut state = self.state.lock();
+        state.asked += 1;
+        let asked = state.asked;
         if !state.all {
-            state.tags.insert(tag.to_owned());
+            state.tags.insert(tag.to_owned(), asked);
         }
         self.bound(&mut state)
     }
@@ -89,7 +92,7 @@ impl Undelivered {
     fn give_up(state: &mut State) {
         state.all = true;
         state.places = HashMap::default();
-        state.tags = HashSet::default();
+        state.tags = HashMap::default();
     }
 
     fn recount(&self, state: &State) {
@@ -111,7 +114,7 @@ impl Undelivered {
             return false;
         }
         let state = self.state.lock();
-        state.all || state.tags.contains(tag)
+        state.all || state.tags.contains_key(tag)
     }
 
     /// True if all that the remote has may be out of date.
@@ -133,7 +136,8 @@ impl Undelivered {
             let places = state.places.iter().take(slice);
             Due::Places(places.map(|(place, &asked)| (place.clone(), asked)).collect())
         } else if !state.tags.is_empty() {
-            Due::Tags(state.tags.iter().take(slice).cloned().collect())
+            let tags = state.tags.iter().take(slice);
+            Due::Tags(tags.map(|(tag, &asked)| (tag.clone(), asked)).collect())
         } else {
             Due::Nothing
         }
@@ -153,8 +157,10 @@ impl Undelivered {
                 }
             }
             Due::Tags(tags) => {
-                for tag in tags {
-                    state.tags.remove(tag);
+                for (tag, asked) in tags {
+                    if state.tags.get(tag) == Some(asked) {
+                        state.tags.remove(tag);
+                    }
                 }
             }
         }
@@ -201,6 +207,10 @@ mod tests {
         undelivered.add_all();
         undelivered.done(&due);
         assert!(undelivered.covers(&place(77)), "asked for again meanwhile");
+        let due = undelivered.due(9);
+        undelivered.add_tag("red");
+        undelivered.done(&due);
+        assert!(undelivered.covers_tag("red"), "it may have been written in between");
         undelivered.done(&undelivered.due(9));
         assert!(!undelivered.covers(&place(77)));
     }
@@ -214,8 +224,11 @@ mod tests {
         assert!(undelivered.covers_tag("red") && !undelivered.covers_tag("blue"));
         undelivered.done(&undelivered.due(1));
         let due = undelivered.due(1);
-        assert_eq!(due, Due::Tags(vec!["red".to_owned()]));
+        assert_eq!(due, Due::Tags(vec![("red".to_owned(), 2)]));
+        undelivered.add_tag("red");
         undelivered.done(&due);
+        assert!(undelivered.covers_tag("red"), "asked for again meanwhile");
+        undelivered.done(&undelivered.due(1));
         assert_eq!(undelivered.due(1), Due::Nothing);
     }
 }

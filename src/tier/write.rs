@@ -86,7 +86,9 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             let now = self.now();
             places.iter().for_each(|(place, _)| self.echoes.expect(&place.value, now));
         }
-        self.asker.ask("delete", |remote| remote.delete(&deletes)).await
+        let deleted = self.asker.ask("delete", |remote| remote.delete(&deletes)).await;
+        places.iter().for_each(|(place, _)| self.note_seen(&place.value));
+        deleted
     }
 
     /// Gives all values of a tag up.
@@ -295,6 +297,8 @@ where
                 break;
             }
         }
+        // Replicas may have what the primary had not any more.
+        tier.note_all_seen();
         self.l1.retain(|key, _| !matches(key));
         Ok(deleted)
     }

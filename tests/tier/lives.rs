@@ -33,6 +33,8 @@ struct Choices {
     remote_ttl: Duration,
     local: Option<Freshness>,
     bound: Option<Duration>,
+    /// How much replicas may lag, if they are asked.
+    lag: Option<Duration>,
 }
 
 fn tags_of(key: u64) -> Vec<String> {
@@ -40,7 +42,7 @@ fn tags_of(key: u64) -> Vec<String> {
 }
 
 impl Choices {
-    fn draw(modes: &[Mode], rng: &mut Rng) -> Self {
+    fn draw(modes: &[Mode], replicas: bool, rng: &mut Rng) -> Self {
         let best = modes[0];
         let mut local = Freshness::new(seconds([3, 20][rng.below(2) as usize]));
         if rng.below(3) == 0 {
@@ -49,6 +51,7 @@ impl Choices {
         let losses = [OnLinkLoss::Flush, OnLinkLoss::Bypass, OnLinkLoss::ServeStale(millis(600))];
         // Where nobody tells of changes, the bound is the TTL unless it is chosen.
         let bound = (rng.below(2) == 0).then_some(BOUND);
+        let lag = replicas.then(|| millis([50, 400, 1_500][rng.below(3) as usize]));
         Self {
             modes: modes.to_vec(),
             best,
@@ -61,6 +64,7 @@ impl Choices {
             // Without, what is remote decides alone.
             local: (best == Mode::TtlOnly || rng.below(3) > 0).then_some(local),
             bound,
+            lag,
         }
     }
 
@@ -77,6 +81,9 @@ impl Choices {
         }
         if self.versions {
             builder = builder.versions(|_, value: &String| value.parse().unwrap());
+        }
+        if let Some(lag) = self.lag {
+            builder = builder.replica_lag(lag);
         }
         match self.bound {
             Some(bound) => builder.max_staleness(bound),
@@ -392,8 +399,18 @@ impl<'a> Life<'a> {
     fn fault(&mut self) {
         let at = self.node();
         let faults = self.nodes[at].remote.faults();
-        let ops = [Op::Any, Op::Read, Op::Write, Op::Delete, Op::Numbers, Op::SetNumber, Op::Heads];
-        let op = ops[self.rng.below(ops.len() as u64) as usize];
+        let ops = [
+            Op::Any,
+            Op::Read,
+            Op::Write,
+            Op::Delete,
+            Op::Numbers,
+            Op::SetNumber,
+            Op::Heads,
+            Op::ReadReplica,
+        ];
+        let count = ops.len() as u64 - u64::from(self.choices.lag.is_none());
+        let op = ops[self.rng.below(count) as usize];
         let path = [Path::Silent, Path::Cut, Path::Open][self.rng.below(3) as usize];
         let times = 1 + self.rng.below(3);
         let side = [Side::Before, Side::After][self.rng.below(2) as usize];
@@ -464,9 +481,19 @@ impl<'a> Life<'a> {
         }
     }
 
+    /// Another replica, which lags by something else: more, at times, than it may.
+    fn replica(&mut self) {
+        let at = self.node();
+        let lags = [0, 1, 40, 50, 250, 399, 1_200, 1_600];
+        let lag = millis(lags[self.rng.below(lags.len() as u64) as usize]);
+        self.note(&format!("node {at} has a replica that lags by {lag:?}"));
+        self.nodes[at].remote.faults().replica(Some(lag));
+    }
+
     fn act(&mut self) {
         self.step += 1;
-        match self.rng.below(40) {
+        let kinds = if self.choices.lag.is_some() { 43 } else { 40 };
+        match self.rng.below(kinds) {
             0..10 => self.load(),
             10..14 => self.get(),
             14..18 => self.delete(),
@@ -478,7 +505,8 @@ impl<'a> Life<'a> {
             25..32 => self.pass(),
             32..34 => self.park(),
             34..39 => self.fault(),
-            _ => self.server(),
+            39 => self.server(),
+            _ => self.replica(),
         }
         self.step += 1;
         self.poll();
@@ -515,9 +543,9 @@ impl<'a> Life<'a> {
     }
 }
 
-fn live(seed: u64, modes: &[Mode]) {
+fn live(seed: u64, modes: &[Mode], replicas: bool) {
     let mut rng = Rng::new(seed);
-    let choices = Choices::draw(modes, &mut rng);
+    let choices = Choices::draw(modes, replicas, &mut rng);
     let world = World::new();
     let nodes: Vec<Node> = (0..2 + rng.below(2))
         .map(|_| world.node_fresh(choices.local, |builder| choices.choose(builder)))
@@ -536,6 +564,10 @@ fn live(seed: u64, modes: &[Mode]) {
         parked: false,
         log: format!("seed {seed}, {modes:?}, {} processes\n", nodes.len()),
     };
+    if replicas {
+        let lag = choices.lag.map(|lag| lag / 2);
+        nodes.iter().for_each(|node| node.remote.faults().replica(lag));
+    }
     for _ in 0..80 {
         life.act();
     }
@@ -544,10 +576,16 @@ fn live(seed: u64, modes: &[Mode]) {
 
 /// How many lives of each kind: `CACHETTE_LIVES` says otherwise.
 fn lives(modes: &[Mode]) {
+    lives_of(modes, false);
+}
+
+fn lives_of(modes: &[Mode], replicas: bool) {
     let chosen = std::env::var("CACHETTE_LIVES").ok().and_then(|text| text.parse().ok());
     let first = std::env::var("CACHETTE_LIFE").ok().and_then(|text| text.parse().ok());
     let first: u64 = first.unwrap_or(0);
-    (first..first + chosen.unwrap_or(100)).for_each(|seed| live(seed, modes));
+    // What a replica does wrong shows seldom.
+    let usual = if replicas { 500 } else { 100 };
+    (first..first + chosen.unwrap_or(usual)).for_each(|seed| live(seed, modes, replicas));
 }
 
 #[test]
@@ -574,4 +612,25 @@ fn lives_with_ttl_only() {
 fn lives_with_a_remote_that_sometimes_tells() {
     lives(&[Mode::Tracking, Mode::TtlOnly]);
     lives(&[Mode::OptIn, Mode::TtlOnly]);
+}
+
+#[test]
+fn lives_with_tracking_and_replicas() {
+    lives_of(&[Mode::Tracking], true);
+}
+
+#[test]
+fn lives_with_messages_and_replicas() {
+    lives_of(&[Mode::Messages], true);
+}
+
+#[test]
+fn lives_with_ttl_only_and_replicas() {
+    lives_of(&[Mode::TtlOnly], true);
+}
+
+#[test]
+fn lives_with_replicas_of_a_remote_that_sometimes_tells() {
+    lives_of(&[Mode::Tracking, Mode::TtlOnly], true);
+    lives_of(&[Mode::OptIn, Mode::TtlOnly], true);
 }

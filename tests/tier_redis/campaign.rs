@@ -4,6 +4,7 @@
 //! A row's version is raised in the system of record, and its key deleted or written. Once that is [`Delivery::Done`], every older
 //! version is superseded. Who begins to read later than the bound after that must not find one.
 
+use crate::follower::Follower;
 use crate::redis_server::Server;
 use crate::rng::Rng;
 use crate::world::{BRIEF, KINDS, Kind, Process, Source, World, millis, remember, until};
@@ -109,12 +110,21 @@ impl Campaign<'_> {
 }
 
 /// Does things to a server.
-fn torment(server: &mut Server, rng: &mut Rng, time: Duration) {
+fn torment(
+    server: &mut Server,
+    mut follower: Option<&mut Follower>,
+    rng: &mut Rng,
+    time: Duration,
+) {
     let start = Instant::now();
     // A real server goes by a real clock: what matters is what happens to it meanwhile, and no assertion hangs on how long that was.
     let rest = |rng: &mut Rng, most: u64| thread::sleep(millis(rng.below(most)));
     while start.elapsed() < time {
         rest(rng, 500);
+        if let Some(follower) = follower.as_deref_mut().filter(|_| rng.below(3) > 0) {
+            torment_follower(follower, rng);
+            continue;
+        }
         match rng.below(8) {
             0 | 1 => {
                 server.stop();
@@ -142,28 +152,72 @@ fn torment(server: &mut Server, rng: &mut Rng, time: Duration) {
     }
 }
 
+/// Does things to a replica.
+fn torment_follower(follower: &mut Follower, rng: &mut Rng) {
+    let rest = |rng: &mut Rng, most: u64| thread::sleep(millis(rng.below(most)));
+    match rng.below(8) {
+        0..3 => {
+            follower.hold();
+            rest(rng, 900);
+            follower.release();
+        }
+        3 | 4 => {
+            follower.server.stop();
+            rest(rng, 500);
+            follower.server.cont();
+        }
+        5 => {
+            follower.server.kill();
+            rest(rng, 300);
+            follower.server.restart();
+        }
+        6 => {
+            follower.promote();
+            rest(rng, 500);
+            follower.follow();
+        }
+        _ => {
+            follower.server.run("CLIENT KILL TYPE master");
+        }
+    }
+}
+
 /// How long each campaign lasts.
 fn time() -> Duration {
     let seconds = std::env::var("CACHETTE_CAMPAIGN_SECONDS");
     seconds.map_or(millis(2_000), |seconds| Duration::from_secs(seconds.parse().unwrap()))
 }
 
-fn campaign(kind: Kind, mode: Mode, seed: u64) {
+/// How much a replica may lag.
+const LAG: Duration = millis(250);
+
+fn campaign(kind: Kind, mode: Mode, seed: u64, replicated: bool) {
     // What is killed may have written to its disk what it has said, or not: here it has.
-    let settings: &[&str] =
+    let durable: &[&str] =
         if seed % 2 == 0 { &[] } else { &["--appendonly", "yes", "--appendfsync", "always"] };
-    let Some(server) = Server::start(settings) else { return };
+    // A replica that has lost its primary is not made to wait for others.
+    let settings = [durable, &["--repl-diskless-sync-delay", "0"]].concat();
+    let Some(server) = Server::start(&settings) else { return };
     if mode == Mode::Tracking && !server.tracks() {
         return;
     }
     remember(&server);
-    let (source, login) = (Source::default(), String::new());
-    let mut world =
-        World { server, source, kind, mode, login, bound: BRIEF, patience: millis(250) };
+    let mut follower = None;
+    if replicated {
+        follower = Follower::start(&server);
+    }
+    let mut world = World::new(server, kind, mode);
+    (world.bound, world.patience) = (BRIEF, millis(250));
+    world.replicas = follower.iter().map(|follower| follower.server.url()).collect();
     let wait = Backoff { first: millis(50), most: millis(200) };
     let processes: Vec<Process> = (0..PROCESSES)
         .map(|_| {
             world.process_in_the_dark(SystemClock::new(), |builder| {
+                let lag = follower.as_ref().map(|_| LAG);
+                let builder = match lag {
+                    Some(lag) => builder.replica_lag(lag),
+                    None => builder,
+                };
                 builder
                     .breaker(Breaker { after: 3, wait })
                     .lease(millis(300))
@@ -193,7 +247,7 @@ fn campaign(kind: Kind, mode: Mode, seed: u64) {
                 })
             })
             .collect();
-        torment(&mut world.server, &mut Rng::new(seed), time());
+        torment(&mut world.server, follower.as_mut(), &mut Rng::new(seed), time());
         campaign.ended.store(true, Ordering::Relaxed);
         for actor in actors {
             assert!(actor.join().is_ok(), "{kind:?}, {mode}, seed {seed}");
@@ -208,6 +262,8 @@ fn campaign(kind: Kind, mode: Mode, seed: u64) {
         count(&campaign.queued)
     );
     assert!(count(&campaign.hits) > 100 && count(&campaign.written) > 10);
+    let replica_hits = processes.iter().map(|process| process.cache.stats().replica_hits);
+    println!("{} of the reads were a replica's", replica_hits.sum::<u64>());
     settle(&campaign, mode);
 }
 
@@ -227,7 +283,7 @@ fn settle(campaign: &Campaign<'_>, mode: Mode) {
 
 fn campaigns(mode: Mode, seed: u64) {
     for (seed, kind) in (seed..).zip(KINDS).filter(|(_, kind)| kind.offers(mode)) {
-        campaign(kind, mode, seed);
+        campaign(kind, mode, seed, false);
     }
 }
 
@@ -249,4 +305,11 @@ fn messages_hold_the_bound() {
 #[test]
 fn times_to_live_hold_the_bound() {
     campaigns(Mode::TtlOnly, 3);
+}
+
+#[test]
+fn replicas_hold_the_bound() {
+    for (seed, mode) in [(6, Mode::Tracking), (7, Mode::Messages), (8, Mode::TtlOnly)] {
+        campaign(KINDS[(seed % 2) as usize], mode, seed, true);
+    }
 }

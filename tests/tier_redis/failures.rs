@@ -282,10 +282,9 @@ fn a_full_server_gives_what_it_has_and_keeps_nothing_old() {
 
 fn refuses(kind: Kind) {
     let Some(server) = Server::start(&["--requirepass", "secret"]) else { return };
-    let source = crate::world::Source::default();
-    let (mode, bound, patience) = (Mode::Tracking, BRIEF, millis(1_000));
-    let login = ":wrong@".to_owned();
-    let world = World { server, source, kind, mode, login, bound, patience };
+    let mut world = World::new(server, kind, Mode::Tracking);
+    (world.bound, world.patience) = (BRIEF, millis(1_000));
+    world.login = ":wrong@".to_owned();
     for modes in [&TELLING[..], &MODES] {
         let one =
             world.process_in_the_dark(SystemClock::new(), |builder| builder.modes(modes.to_vec()));

@@ -281,10 +281,9 @@ fn what_is_no_message_of_ours_does_no_harm() {
 fn what_goes_on_in_the_background_ends_with_the_last_handle() {
     for kind in KINDS {
         let Some(server) = Server::start(&[]) else { return };
-        let source = Default::default();
         let mode = if server.tracks() { Mode::Tracking } else { Mode::Messages };
-        let login = String::new();
-        let world = World { server, source, kind, mode, login, bound: BRIEF, patience: BRIEF * 9 };
+        let mut world = World::new(server, kind, mode);
+        (world.bound, world.patience) = (BRIEF, BRIEF * 9);
         // But for who asks.
         let others = || {
             let list: String =

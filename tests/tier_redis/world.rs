@@ -209,6 +209,8 @@ pub(crate) struct World {
     pub(crate) bound: Duration,
     /// How long answers are waited for.
     pub(crate) patience: Duration,
+    /// Where replicas of the server are.
+    pub(crate) replicas: Vec<String>,
 }
 
 /// A process.
@@ -227,9 +229,8 @@ pub(crate) fn each(settings: &[&str], modes: &[Mode], test: impl Fn(World)) {
                 continue;
             }
             println!("{kind:?}, {mode}");
-            let (source, login) = (Source::default(), String::new());
             remember(&server);
-            test(World { server, source, kind, mode, login, bound: LONG, patience: PATIENCE });
+            test(World::new(server, kind, mode));
         }
     }
 }
@@ -240,14 +241,35 @@ pub(crate) fn remember(server: &Server) {
 }
 
 impl World {
+    pub(crate) fn new(server: Server, kind: Kind, mode: Mode) -> Self {
+        Self {
+            server,
+            source: Source::default(),
+            kind,
+            mode,
+            login: String::new(),
+            bound: LONG,
+            patience: PATIENCE,
+            replicas: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with_replica(mut self, replica: &Server) -> Self {
+        self.replicas.push(replica.url());
+        self
+    }
+
     pub(crate) fn options(&self) -> RedisOptions {
         self.options_at(self.server.port)
     }
 
     fn options_at(&self, port: u16) -> RedisOptions {
         let url = format!("redis://{}127.0.0.1:{port}", self.login);
-        RedisOptions::new(&url)
-            .unwrap()
+        let options = RedisOptions::new(&url).unwrap();
+        let add = |options: RedisOptions, url: &String| options.replica(url).unwrap();
+        self.replicas
+            .iter()
+            .fold(options, add)
             .connect_timeout(self.patience)
             .answer_timeout(self.patience)
     }

@@ -6,6 +6,7 @@ use super::node::{Count, Node, Op, Path, Side};
 use super::store::{Store, What};
 use super::{MemoryRemote, State, deliver};
 use crate::sync::{Arc, MutexGuard};
+use crate::time::nanos;
 use std::time::Duration;
 
 /// What becomes of the data when a remote is restarted.
@@ -79,9 +80,10 @@ impl MemoryRemote {
 
     /// Ends the lines of all nodes, as a restart of the server does, with its data or without. Nobody is told what was lost.
     pub fn restart(&self, data: Data) {
+        let now = nanos(self.shared.clock.now());
         let mut state = self.shared.state.lock();
         if data == Data::Lost {
-            state.store.clear();
+            state.clear(now);
         }
         let lines = std::mem::take(&mut state.lines);
         drop(state);
@@ -263,6 +265,39 @@ impl Faults<'_> {
     /// the node that is not answered, or waited for no longer, ends that line at its next beat: what is read by then is told of by none.
     pub fn offer(&self, modes: &[Mode]) {
         self.node().set_modes(modes);
+    }
+
+    /// From now on this node has a replica, which lags by exactly this much, and says so; `None`: it has none, as at first. It lacks what has
+    /// changed since, and at the very moment. What it holds before the first of this remote's nodes has one is taken to have been there
+    /// for ever.
+    ///
+    /// ```
+    /// use cachette::ManualClock;
+    /// use cachette::tier::{Found, MemoryRemote, Place, Remote};
+    /// use std::pin::pin;
+    /// use std::task::{Context, Poll, Waker};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
+    /// let remote = MemoryRemote::with_clock(clock.clone());
+    /// remote.faults().replica(Some(second));
+    /// clock.advance(second);
+    /// remote.put_foreign(b"{7}", b"bytes");
+    /// let (place, mut context) = (Place::of(b"{7}".to_vec()), Context::from_waker(Waker::noop()));
+    /// let mut found = || match pin!(remote.read_replica(&[&place], second)).poll(&mut context) {
+    ///     Poll::Ready(Ok(Some(replicated))) => replicated.found[0].clone(),
+    ///     other => panic!("{other:?}"),
+    /// };
+    /// clock.advance(second);
+    /// assert_eq!(found(), Found::Nothing);
+    /// clock.advance(Duration::from_nanos(1));
+    /// assert_eq!(found(), Found::Value { bytes: b"bytes".to_vec(), left: None });
+    /// ```
+    pub fn replica(&self, lag: Option<Duration>) {
+        if lag.is_some() {
+            self.0.shared.remember();
+        }
+        self.node().set_replica(lag);
     }
 
     /// How many operations of this kind were asked for since the last [reset](Self::reset_counts), and for how many names. Those that fail

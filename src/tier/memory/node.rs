@@ -12,6 +12,7 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// An operation of a remote, or any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +22,8 @@ pub enum Op {
     Any,
     /// [`Remote::read`](crate::tier::Remote::read).
     Read,
+    /// [`Remote::read_replica`](crate::tier::Remote::read_replica), where there is a replica.
+    ReadReplica,
     /// [`Remote::heads`](crate::tier::Remote::heads).
     Heads,
     /// [`Remote::write`](crate::tier::Remote::write).
@@ -98,6 +101,8 @@ struct State {
     modes: Option<Vec<Mode>>,
     /// How many connections it has given up, to be told of what was read by: one whenever an answer does not come.
     given_up: u64,
+    /// How much the replica lags, if there is one.
+    replica: Option<Duration>,
 }
 
 /// What the next operations of a kind meet.
@@ -236,6 +241,14 @@ impl Node {
 
     pub(super) fn set_modes(&self, modes: &[Mode]) {
         self.0.state.lock().modes = Some(modes.to_vec());
+    }
+
+    pub(super) fn replica(&self) -> Option<Duration> {
+        self.0.state.lock().replica
+    }
+
+    pub(super) fn set_replica(&self, lag: Option<Duration>) {
+        self.0.state.lock().replica = lag;
     }
 
     pub(super) fn set_lines(&self, path: Path) {

@@ -347,6 +347,17 @@ impl Store {
         (self.items, self.deadlines, self.used) = (BTreeMap::new(), BTreeSet::new(), 0);
     }
 
+    /// What is under a name, and until when.
+    #[cfg(any(test, feature = "test-kit"))]
+    pub(super) fn is(&self, name: &[u8]) -> Option<(What, u64)> {
+        self.items.get(name).map(|item| (item.what.clone(), item.deadline))
+    }
+
+    #[cfg(any(test, feature = "test-kit"))]
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        self.items.keys().cloned()
+    }
+
     #[cfg(any(test, feature = "test-kit"))]
     pub(super) fn peek(&mut self, name: &[u8]) -> Option<Vec<u8>> {
         self.bytes(name).map(<[u8]>::to_vec)

@@ -6,10 +6,11 @@ use self::listening::Ping;
 use super::ops::{self, Line};
 use super::options::RedisOptions;
 use super::pool::{Lent, Pool};
+use super::replica::Replicas;
 use crate::sync::Arc;
 use crate::tier::{
-    Delete, Ear, Found, HEAD, Listen, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn,
-    Write,
+    Delete, Ear, Found, HEAD, Listen, Page, Place, Read, Remote, RemoteError, Replicated, Reply,
+    Tell, Token, Turn, Write,
 };
 use ::redis::{Client, Connection, Pipeline, RedisError, RedisResult, Value};
 use std::convert::Infallible;
@@ -23,7 +24,8 @@ use std::time::{Duration, Instant};
 /// what failed may have been done.
 ///
 /// Its user needs the commands `EVAL`, `EVALSHA`, `GET`, `SET`, `GETRANGE`, `PTTL`, `PEXPIRE`, `DEL`, `UNLINK`, `PUBLISH`, `SCAN` and
-/// `PING`; to listen, `HELLO` and `CLIENT TRACKING` or `SUBSCRIBE`. It must be a single server, or the primary of one.
+/// `PING`; to listen, `HELLO` and `CLIENT TRACKING` or `SUBSCRIBE`; for [replicas](RedisOptions::replica), `INFO`. It must be a single
+/// server, or the primary of one.
 ///
 /// ```no_run
 /// use cachette::tier::{RedisOptions, RedisRemote};
@@ -35,6 +37,7 @@ pub struct RedisRemote {
     options: RedisOptions,
     client: Client,
     pool: Pool<Connection>,
+    replicas: Replicas<Self>,
 }
 
 impl RedisRemote {
@@ -42,7 +45,8 @@ impl RedisRemote {
     #[must_use]
     pub fn new(options: RedisOptions) -> Self {
         let (client, pool) = (options.client(), Pool::new(options.connections));
-        Self { options, client, pool }
+        let replicas = Replicas::new(options.replicas().map(Self::new));
+        Self { options, client, pool, replicas }
     }
 
     fn connect(&self, client: &Client) -> RedisResult<Connection> {
@@ -138,6 +142,14 @@ impl Remote for RedisRemote {
     }
 
     ops::operations!();
+
+    fn read_replica<'a>(
+        &'a self,
+        places: &'a [&'a Place],
+        lag: Duration,
+    ) -> Reply<'a, Option<Replicated>> {
+        Box::pin(self.replicas.read(self, places, lag))
+    }
 
     fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible> {
         Box::pin(async move { Err(self.hear(listen, &*ear, &Ping)) })

@@ -90,7 +90,7 @@ fn read_call<'a>(reads: &[Read<'a>]) -> Call<'a> {
     call
 }
 
-fn found_of(what: Value, time: i64) -> Answer<Found> {
+pub(super) fn found_of(what: Value, time: i64) -> Answer<Found> {
     // Below zero it is without end.
     let left = u64::try_from(time).ok().map(Duration::from_millis);
     match what {
@@ -231,12 +231,12 @@ fn by_name<'a>(script: &'static Script, names: &[&'a [u8]], numbers: &[u64]) -> 
     call
 }
 
-async fn one(line: &impl Line, only: Call<'_>) -> Answer<Value> {
+pub(super) async fn one(line: &impl Line, only: Call<'_>) -> Answer<Value> {
     Ok(call(line, &[only]).await?.remove(0))
 }
 
 /// Calls scripts, in one round trip if the server has seen them before. There are as many answers as calls, and none says no.
-async fn call(line: &impl Line, calls: &[Call<'_>]) -> Answer<Vec<Value>> {
+pub(super) async fn call(line: &impl Line, calls: &[Call<'_>]) -> Answer<Vec<Value>> {
     if calls.is_empty() {
         return Ok(Vec::new());
     }

@@ -6,9 +6,9 @@ use super::certificates::{Certificates, RedisCertificateError};
 use super::cluster::Address;
 use super::failure::failure;
 use crate::tier::RemoteError;
-#[cfg(feature = "redis-cluster")]
-use ::redis::ConnectionAddr;
-use ::redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisError};
+use ::redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisError,
+};
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
@@ -20,6 +20,7 @@ use thiserror::Error;
 /// | [`connect_timeout`](Self::connect_timeout) | 1 s |
 /// | [`answer_timeout`](Self::answer_timeout) | 500 ms |
 /// | [`connections`](Self::connections) | 16 |
+/// | [`replica`](Self::replica) | none |
 ///
 /// Nothing is connected before something is asked, so a service starts while its Redis is down.
 ///
@@ -42,6 +43,7 @@ pub struct RedisOptions {
     pub(super) connect_timeout: Duration,
     pub(super) answer_timeout: Duration,
     pub(super) connections: usize,
+    replicas: Vec<ConnectionInfo>,
 }
 
 /// An address that names no Redis. It says what is wrong, but never repeats the address, which may have a password in it.
@@ -93,17 +95,14 @@ impl RedisOptions {
     ///
     /// If that is not what it looks like.
     pub fn new(url: &str) -> Result<Self, RedisUrlError> {
-        let info = url.into_connection_info().map_err(|error| RedisUrlError::of(url, &error))?;
-        provide_cryptography();
-        let settings =
-            info.redis_settings().clone().set_lib_name("cachette", env!("CARGO_PKG_VERSION"));
         Ok(Self {
-            info: info.set_redis_settings(settings),
+            info: parsed(url)?,
             #[cfg(feature = "redis-rustls")]
             certificates: Certificates::default(),
             connect_timeout: Duration::from_secs(1),
             answer_timeout: Duration::from_millis(500),
             connections: 16,
+            replicas: Vec::new(),
         })
     }
 
@@ -153,6 +152,55 @@ impl RedisOptions {
         Ok(self)
     }
 
+    /// A replica of it, at an address of the same kind; one more with each call. A cache asks them if it is
+    /// [told how much they may lag](crate::tier::TieredBuilder::replica_lag), each in turn, and leaves one alone for a while that fails or lags
+    /// more. Times and numbers of connections are the same for each.
+    ///
+    /// The primary is asked how far it has come, four times within the lag or ten times a second, and each read at a replica says how far
+    /// that is: by these two it is known how old what was read may be. It makes such a read cost a replica about what two cost a primary. What is left of
+    /// a value's time is told by the replica's clock, which should be that of the primary.
+    ///
+    /// One that lags by more than 25 s is not used, however much it may lag. A [`RedisCluster`](crate::tier::RedisCluster) has none.
+    ///
+    /// # Errors
+    ///
+    /// If that is not what it looks like.
+    ///
+    /// ```
+    /// use cachette::tier::RedisOptions;
+    ///
+    /// let options = RedisOptions::new("redis://primary.example")?
+    ///     .replica("redis://replica-1.example")?
+    ///     .replica("redis://replica-2.example")?;
+    /// # Ok::<(), cachette::tier::RedisUrlError>(())
+    /// ```
+    pub fn replica(mut self, url: &str) -> Result<Self, RedisUrlError> {
+        self.replicas.push(parsed(url)?);
+        Ok(self)
+    }
+
+    /// How each replica is asked.
+    pub(super) fn replicas(&self) -> impl Iterator<Item = Self> {
+        let of = |info: &ConnectionInfo| Self {
+            info: self.with_certificates(info),
+            replicas: Vec::new(),
+            ..self.clone()
+        };
+        self.replicas.iter().map(of)
+    }
+
+    /// Another address, with the certificates of this one.
+    fn with_certificates(&self, info: &ConnectionInfo) -> ConnectionInfo {
+        let ConnectionAddr::TcpTls { tls_params, .. } = self.info.addr() else {
+            return info.clone();
+        };
+        let mut there = info.addr().clone();
+        if let ConnectionAddr::TcpTls { tls_params: its, .. } = &mut there {
+            its.clone_from(tls_params);
+        }
+        info.clone().set_addr(there)
+    }
+
     /// How long it may take until a connection is there and the password is accepted; at least a millisecond. Looking up the name of
     /// the host is not part of it where the system has no such limit.
     #[must_use]
@@ -200,6 +248,9 @@ impl RedisOptions {
         if self.info.redis_settings().db() != 0 {
             return Err(RedisUrlError("a cluster has the database 0 alone".to_owned()));
         }
+        if !self.replicas.is_empty() {
+            return Err(RedisUrlError("the replicas of a cluster are not asked".to_owned()));
+        }
         match self.info.addr() {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
                 Ok(Address { host: host.clone(), port: *port })
@@ -242,6 +293,14 @@ impl RedisOptions {
     }
 }
 
+fn parsed(url: &str) -> Result<ConnectionInfo, RedisUrlError> {
+    let info = url.into_connection_info().map_err(|error| RedisUrlError::of(url, &error))?;
+    provide_cryptography();
+    let settings =
+        info.redis_settings().clone().set_lib_name("cachette", env!("CARGO_PKG_VERSION"));
+    Ok(info.set_redis_settings(settings))
+}
+
 /// Where there are several providers, or none, an encrypted connection would panic.
 #[cfg(feature = "redis-rustls")]
 fn provide_cryptography() {
@@ -270,6 +329,7 @@ impl fmt::Debug for RedisOptions {
             .field("connect_timeout", &self.connect_timeout)
             .field("answer_timeout", &self.answer_timeout)
             .field("connections", &self.connections)
+            .field("replicas", &self.replicas.len())
             .finish()
     }
 }

@@ -112,6 +112,41 @@ pub(super) const HELD: i64 = 2;
 pub(super) const NOTHING: i64 = 3;
 pub(super) const FOREIGN: i64 = 4;
 
+/// Where a primary is: its history, and how far that has come.
+pub(super) static INFO: Script = Script::new(
+    "local info = redis.call('INFO', 'replication')
+    local history = string.match(info, 'master_replid:(%x+)')
+    local offset = string.match(info, 'master_repl_offset:(%d+)')
+    if not string.find(info, 'role:master', 1, true) or not history or not offset then
+        return redis.error_reply('ERR it is no primary')
+    end
+    return {history, offset}",
+);
+
+/// Where a replica is, and what it finds at each name: as [`READ`], by no lease.
+pub(super) static REPLICA: Script = Script::new(
+    "local info = redis.call('INFO', 'replication')
+    local history = string.match(info, 'master_replid:(%x+)')
+    local offset = string.match(info, 'slave_repl_offset:(%d+)')
+    if not string.find(info, 'master_link_status:up', 1, true) or not history or not offset then
+        return redis.error_reply('ERR it is no replica whose primary is there')
+    end
+    local found = {history, offset}
+    for i, key in ipairs(KEYS) do
+        local value, time = redis.pcall('GET', key), 0
+        if type(value) == 'table' then
+            if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
+            value = 4
+        elseif value then
+            time = redis.call('PTTL', key)
+        else
+            value = 3
+        end
+        found[2 * i + 1], found[2 * i + 2] = value, time
+    end
+    return found",
+);
+
 /// The first bytes of each value; fewer, or none, where there is no such value.
 pub(super) static HEADS: Script = Script::new(
     "local heads = {}

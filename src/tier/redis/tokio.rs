@@ -11,10 +11,11 @@ mod listening;
 
 use super::ops::{self, Line};
 use super::options::RedisOptions;
+use super::replica::Replicas;
 use crate::sync::{Arc, AtomicBool, Ordering};
 use crate::tier::{
-    Delete, Ear, Found, HEAD, Listen, Page, Read, Remote, RemoteError, Reply, Tell, Token, Turn,
-    Write,
+    Delete, Ear, Found, HEAD, Listen, Page, Place, Read, Remote, RemoteError, Replicated, Reply,
+    Tell, Token, Turn, Write,
 };
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
@@ -86,6 +87,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct RedisTokio {
     runtime: Handle,
     shared: Arc<Shared>,
+    replicas: Replicas<Self>,
 }
 
 struct Shared {
@@ -120,8 +122,10 @@ impl RedisTokio {
     pub fn new(options: RedisOptions, runtime: Handle) -> Self {
         let line = Mutex::new(State { open: None, number: 0, failed: None, tells: false });
         let looks = AtomicBool::new(false);
+        let replica = |options| Self::new(options, runtime.clone());
+        let replicas = Replicas::new(options.replicas().map(replica));
         let shared = Arc::new(Shared { client: options.client(), options, line, looks });
-        Self { runtime, shared }
+        Self { runtime, shared, replicas }
     }
 
     /// What a task of the runtime returns. The task runs on if nobody waits for it any more.
@@ -258,6 +262,14 @@ impl Remote for RedisTokio {
     }
 
     ops::operations!();
+
+    fn read_replica<'a>(
+        &'a self,
+        places: &'a [&'a Place],
+        lag: Duration,
+    ) -> Reply<'a, Option<Replicated>> {
+        Box::pin(self.replicas.read(self, places, lag))
+    }
 
     fn listen<'a>(&'a self, listen: &'a Listen, ear: Arc<dyn Ear>) -> Reply<'a, Infallible> {
         Box::pin(self.hear(listen.clone(), ear))
