@@ -192,7 +192,7 @@ pub enum Mode {
     /// nothing that it has not asked for, which is worth it where the names are many more than one process reads, or change much
     /// more often than it reads them. The server keeps a table of who has read what, and a script that writes does two commands more.
     ///
-    /// [`RedisTokio`](super::RedisTokio) alone offers it: who asks by many connections is told by one.
+    /// `RedisTokio` (feature `redis-tokio`) alone offers it: who asks by many connections is told by one.
     OptIn,
     /// It passes on what those who change something tell each other.
     Messages,
