@@ -111,7 +111,8 @@ fn assert_all_gone(cache: Values, ledger: &Ledger) {
 }
 
 /// Beyond the bound a thread may hold a slice that it is about to drop; and while one that looks for a grace period is kept from
-/// running, each of the others goes on for another quarter of the bound before it waits.
+/// running, each of the others goes on for another quarter of the bound before it waits. That is seldom: once in hundreds of runs,
+/// on a machine whose processors are lent to others.
 #[test]
 fn c1_values_that_left_are_dropped_soon() {
     const THREADS: u64 = 8;
@@ -137,7 +138,9 @@ fn c1_values_that_left_are_dropped_soon() {
                 });
             }
         });
-        assert!(most.load(SeqCst) <= 4_096 + LIMBO + THREADS * (SLICE + 1));
+        let (most, others) = (most.load(SeqCst), THREADS - 1);
+        let limbo = most.saturating_sub(4_096);
+        assert!(limbo <= LIMBO + others * LIMBO / 4 + THREADS * (SLICE + 1), "{limbo}");
         assert_all_gone(cache, &ledger);
     }
 }

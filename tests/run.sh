@@ -189,7 +189,7 @@ tests() {
     if [ -n "$LONG" ]; then
         export PROPTEST_CASES=${PROPTEST_CASES:-2000} CACHETTE_CAMPAIGN_SECONDS=${CACHETTE_CAMPAIGN_SECONDS:-120}
     fi
-    cargo test --all-features --lib --tests --examples
+    cargo test --all-features --no-fail-fast --lib --tests --examples
     cargo test --test examples
 }
 
