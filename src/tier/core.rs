@@ -268,9 +268,14 @@ impl<K, V: 'static, E> Tier<K, V, E> {
             Err(_) => return Err(Bad::Unsure),
         }
         let names: Vec<&str> = tags.iter().map(|&(tag, _)| tag).collect();
+        let given_up = || names.iter().any(|tag| self.undelivered.covers_tag(tag));
+        // Before they are asked for: what is owed now may be delivered after that, and would be in neither.
+        if given_up() {
+            return Err(Bad::Spoilt);
+        }
         let stamps = self.stamps(&names).await.map_err(|_| Bad::Unsure)?;
-        // After they were asked for: what is given up from now on is told of by the stamps.
-        if tags.iter().any(|(tag, _)| self.undelivered.covers_tag(tag)) {
+        // And after: what is given up from now on is told of by the stamps.
+        if given_up() {
             return Err(Bad::Spoilt);
         }
         let all_are = stamps.iter().zip(tags).all(|(stamp, tag)| stamp.number == tag.1);
