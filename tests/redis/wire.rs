@@ -282,6 +282,7 @@ fn an_answer_on_a_connection_that_was_given_up_does_not_prove_that_the_line_is_t
     });
     halted.recv_timeout(PATIENCE).unwrap();
     server.say("+PONG\r\n");
+    // Until the runtime's own clock, which is a real one, is past the end of the other's time.
     std::thread::sleep(brief * 2);
     drop(go);
     assert_eq!(asking.join().unwrap(), Err(RemoteError::TimedOut(brief)));

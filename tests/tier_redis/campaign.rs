@@ -154,6 +154,7 @@ fn torment(
 
 /// Does things to a replica.
 fn torment_follower(follower: &mut Follower, rng: &mut Rng) {
+    // As above: a real server goes by a real clock, and no assertion hangs on how long that was.
     let rest = |rng: &mut Rng, most: u64| thread::sleep(millis(rng.below(most)));
     match rng.below(8) {
         0..3 => {
