@@ -70,6 +70,8 @@ mod pinned;
 #[cfg(not(cachette_loom))]
 pub mod policy;
 #[cfg(not(cachette_loom))]
+pub mod store;
+#[cfg(not(cachette_loom))]
 mod sweep;
 mod sync;
 #[cfg(not(cachette_loom))]

@@ -70,8 +70,8 @@ const LAYERS: &[(u8, &[&str])] = &[
         ],
     ),
     (6, &["load"]),
-    (7, &["store"]),
     (7, &["tier"]),
+    (8, &["store"]),
 ];
 
 /// Imports against that order: who, what, and why. One that nothing needs any more is a breach itself.
