@@ -23,6 +23,8 @@
 mod assemble;
 #[cfg(not(cachette_loom))]
 mod batch;
+#[cfg(not(cachette_loom))]
+mod bell;
 mod block;
 #[cfg(not(cachette_loom))]
 mod fetch;
@@ -35,6 +37,8 @@ mod loaded;
 mod loading;
 #[cfg(not(cachette_loom))]
 mod many;
+#[cfg(not(cachette_loom))]
+mod offload;
 #[cfg(not(cachette_loom))]
 mod refresh;
 #[cfg(not(cachette_loom))]
@@ -67,9 +71,11 @@ pub use {
 };
 #[cfg(not(cachette_loom))]
 pub(crate) use {
+    bell::Bell,
     block::block_on,
     lead::Ticket,
     loading::WeakLoading,
+    offload::offload,
     source::{Answers, Source, Why},
     warm::side_by_side,
 };

@@ -14,11 +14,9 @@ use super::names::{Named, RemoteKey};
 use super::remote::{Ear, Listen, Mode, Place, RemoteError};
 use super::undelivered::Due;
 use crate::load::{Backoff, Task, WeakLoading};
-use crate::sync::{Arc, Mutex, Ordering};
+use crate::sync::{Arc, Ordering};
 use crate::time::nanos;
-use std::future::poll_fn;
 use std::hash::{BuildHasher, Hash};
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// How many names are asked for, or deleted, by one call.
@@ -29,40 +27,6 @@ const PROBE: Duration = Duration::from_secs(30);
 
 /// How long to wait before a line is tried for again.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_secs(5) };
-
-/// Wakes the keeper before its time.
-#[derive(Default)]
-pub(super) struct Bell {
-    state: Mutex<(bool, Option<Waker>)>,
-}
-
-impl Bell {
-    pub(super) fn ring(&self) {
-        let waker = {
-            let mut state = self.state.lock();
-            state.0 = true;
-            state.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Waits for the bell, or for `most` to end.
-    async fn wait(&self, most: Task) {
-        let mut most = most;
-        poll_fn(|context| {
-            let mut state = self.state.lock();
-            if std::mem::take(&mut state.0) {
-                return Poll::Ready(());
-            }
-            state.1 = Some(context.waker().clone());
-            drop(state);
-            most.as_mut().poll(context)
-        })
-        .await;
-    }
-}
 
 /// What is done when the line is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

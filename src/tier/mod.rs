@@ -42,7 +42,6 @@ mod lock;
 mod many;
 mod memory;
 mod names;
-mod offload;
 mod read;
 #[cfg(feature = "redis")]
 mod redis;

@@ -1,10 +1,9 @@
 //! Writing and deleting on both levels, from threads and from tasks.
 
 use super::TieredCache;
-use crate::load::block_on;
+use crate::load::{block_on, offload};
 use crate::sync::Arc;
 use crate::tier::names::RemoteKey;
-use crate::tier::offload::offload;
 use crate::tier::remote::RemoteError;
 use crate::tier::write::Delivery;
 use equivalent::Equivalent;

@@ -1,6 +1,6 @@
 //! Work of the background, awaited from a task.
 
-use crate::load::{Spawn, Task};
+use super::spawn::{Spawn, Task};
 use crate::sync::{Arc, Mutex};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
@@ -39,7 +39,7 @@ impl<T> Drop for Giver<T> {
 }
 
 /// What some work gives, which runs to its end though nobody waits any more; `None` if it panicked, or was dropped.
-pub(super) async fn offload<T: Send + 'static>(
+pub(crate) async fn offload<T: Send + 'static>(
     spawn: &dyn Spawn,
     blocks: bool,
     work: impl Future<Output = T> + Send + 'static,

@@ -1,0 +1,62 @@
+//! What can go wrong with a write.
+
+use crate::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why a write was not made, or not taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WriteError<E> {
+    /// The store failed. If it has [refused](super::Store::refused), nothing was changed anywhere.
+    #[error("the store failed")]
+    Failed(#[source] Arc<E>),
+    /// The store panicked, or what ran it dropped it. It may have made the change.
+    #[error("the write was lost: the store panicked, or its task was dropped")]
+    Lost,
+    /// The store has not answered in time. It may have made the change.
+    #[error("the store has not answered within {0:?}")]
+    TimedOut(Duration),
+    /// The store answered for another number of changes than it was asked for: nobody knows which were made.
+    #[error("the store was asked for {asked} changes and answered for {answered}")]
+    Miscounted {
+        /// How many changes there were.
+        asked: usize,
+        /// How many answers.
+        answered: usize,
+    },
+    /// Too many writes wait for the store, and this one was not taken. It names what there was.
+    #[error("{entries} writes of {bytes} bytes wait for the store: there is no room for another")]
+    Full {
+        /// How many writes the queue held.
+        entries: usize,
+        /// How many bytes they were.
+        bytes: u64,
+    },
+    /// The cache is [closed](super::StoredCache::close), or its last handle is gone.
+    #[error("the cache is closed: it takes no more writes")]
+    Closed,
+    /// The closure of a computation asked for the key that it computes.
+    #[error("the closure of `compute` changed its own key")]
+    Recursive,
+    /// The value that the computation was to begin with could not be loaded.
+    #[error("the value to begin with could not be loaded: {0}")]
+    Unloaded(&'static str),
+}
+
+impl<E> Clone for WriteError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::Lost => Self::Lost,
+            Self::TimedOut(after) => Self::TimedOut(*after),
+            Self::Miscounted { asked, answered } => {
+                Self::Miscounted { asked: *asked, answered: *answered }
+            }
+            Self::Full { entries, bytes } => Self::Full { entries: *entries, bytes: *bytes },
+            Self::Closed => Self::Closed,
+            Self::Recursive => Self::Recursive,
+            Self::Unloaded(why) => Self::Unloaded(why),
+        }
+    }
+}
