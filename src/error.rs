@@ -91,6 +91,9 @@ pub enum BuildError {
         /// What `OnLinkLoss::ServeStale` takes of it.
         stale: Duration,
     },
+    /// A number of the writes behind is zero.
+    #[error("`{0}` of the writes behind must be at least 1")]
+    Zero(&'static str),
     /// No refresh may run.
     #[error("most_refreshes(0): must be at least 1")]
     MostRefreshes,

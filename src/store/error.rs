@@ -1,5 +1,6 @@
 //! What can go wrong with a write.
 
+use crate::error::LoadError;
 use crate::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -40,8 +41,8 @@ pub enum WriteError<E> {
     #[error("the closure of `compute` changed its own key")]
     Recursive,
     /// The value that the computation was to begin with could not be loaded.
-    #[error("the value to begin with could not be loaded: {0}")]
-    Unloaded(&'static str),
+    #[error("the value to begin with could not be loaded")]
+    Unloaded(#[source] LoadError<E>),
 }
 
 impl<E> Clone for WriteError<E> {
@@ -56,7 +57,17 @@ impl<E> Clone for WriteError<E> {
             Self::Full { entries, bytes } => Self::Full { entries: *entries, bytes: *bytes },
             Self::Closed => Self::Closed,
             Self::Recursive => Self::Recursive,
-            Self::Unloaded(why) => Self::Unloaded(why),
+            Self::Unloaded(error) => Self::Unloaded(error.clone()),
         }
     }
+}
+
+/// Why a [flush](super::StoredCache::flush) has not written everything.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("of the writes before the flush, {failed} were given up and {left} still wait")]
+pub struct FlushError {
+    /// Writes that have become dead letters while it waited.
+    pub failed: u64,
+    /// Writes that are to be tried again later, where nobody but callers [drives](super::StoredCache::drive) the queue.
+    pub left: usize,
 }

@@ -1,13 +1,42 @@
 //! The system of record behind a cache, and the ways to write to it: through, around and behind.
+//!
+//! ```text
+//!   load ──► L1 ──► what waits in the queue ──► (L2) ──► store
+//!
+//!   through:  put ──► turn of the key ──► store ──► L2 ──► L1
+//!   around:   put ──► turn of the key ──► store ──► L2 and L1 forget
+//!   behind:   put ──► queue, L1 forgets ──► returns          later: store, a batch at once ──► L2 forgets
+//! ```
+//!
+//! [`StoredCache`] is the face, [`Store`] what a store must be able to do, [`WriteBehind`] what there is to choose.
+//!
+//! Reading order: `contract`; `queue` (which knows no store, no thread and no clock) with `keyed` and `fate`; `turns`; `levels` (the caches, as this
+//! module sees them), `record` (the store, as the loader sees it); `inner` (the ways of writing), `behind` and `driver`; last `build` and `stored`.
 
+mod asker;
+mod behind;
+mod build;
 mod contract;
+mod driver;
 mod error;
 mod fate;
+mod inner;
 mod keyed;
+mod levels;
+mod memory;
+mod options;
 mod queue;
+mod record;
 mod stats;
+mod stored;
+mod turns;
 
+pub use build::{BuildLevels, StoreBuilder};
 pub use contract::{Answer, Change, Missing, Store};
-pub use error::WriteError;
+pub use error::{FlushError, WriteError};
 pub use fate::Receipt;
+pub use levels::{Borrowed, Levels};
+pub use memory::MemoryStore;
+pub use options::{DeadLetter, Unwritten, WhenFull, WriteBehind};
 pub use stats::{Latencies, WriteStats};
+pub use stored::StoredCache;

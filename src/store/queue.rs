@@ -44,6 +44,7 @@ mod tests;
 pub(super) use ends::{Dead, Gone};
 pub(super) use flights::{Batch, Failed, Item, Outcome, Settled, Step};
 
+use super::error::WriteError;
 use super::fate::Fate;
 use super::keyed::{ByHash, Keyed};
 use super::stats::Counts;
@@ -111,6 +112,8 @@ pub(super) struct Queue<K, V, E> {
     given: u64,
     closing: bool,
     closed: bool,
+    /// Who waits for the last flight to end.
+    last: Option<Waker>,
 }
 
 /// What is held, in numbers.
@@ -164,24 +167,32 @@ pub(super) enum Refusal {
     Closed,
 }
 
-/// A change that was accepted.
+/// A change that was accepted, and what is to be dropped outside the lock.
 pub(super) struct Pushed<K, V, E> {
     pub(super) fate: Arc<Fate<E>>,
+    pub(super) key: Handle<K>,
     /// Its version, and that of the one that it has replaced.
     pub(super) version: u64,
     pub(super) replaced: Option<u64>,
     /// There may be something to do.
     pub(super) ring: bool,
-    /// What it took the place of, to be dropped outside the lock.
-    pub(super) old: Old<K, V, E>,
+    pub(super) old: Option<Accepted<V, E>>,
+    pub(super) dead: Option<Dead<K, V, E>>,
 }
 
-/// What a change took the place of.
-pub(super) enum Old<K, V, E> {
-    Nothing,
+/// The key of a change: the caller's, or the queue's own.
+pub(super) enum Handle<K> {
     Spare(Keyed<K>),
-    Waiting(Keyed<K>, Accepted<V, E>),
-    Dead(Dead<K, V, E>),
+    Kept(Arc<Keyed<K>>),
+}
+
+impl<K> Handle<K> {
+    pub(super) fn key(&self) -> &K {
+        match self {
+            Self::Spare(keyed) => &keyed.key,
+            Self::Kept(keyed) => &keyed.key,
+        }
+    }
 }
 
 /// What is refused comes back.
@@ -194,7 +205,7 @@ pub(super) enum Staged<V> {
 }
 
 impl<V> Staged<V> {
-    pub(super) fn into_value(self) -> Option<Arc<V>> {
+    pub(super) fn value(&self) -> Option<&V> {
         match self {
             Self::Value(value) => Some(value),
             Self::Deleted => None,
@@ -244,6 +255,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             given: 0,
             closing: false,
             closed: false,
+            last: None,
         }
     }
 
@@ -283,7 +295,8 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         }
         let ring = ready && self.is_full();
         let replaced = Some(old.version);
-        Ok(Pushed { fate, version, replaced, ring, old: Old::Waiting(key, old) })
+        let (key, old) = (Handle::Spare(key), Some(old));
+        Ok(Pushed { fate, key, version, replaced, ring, old, dead: None })
     }
 
     /// True if so much more may be held. What is larger than all that may be has the queue for itself.
@@ -306,34 +319,27 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         }
         let dead = self.forget_dead(&key);
         let fate = Fate::new();
-        let mut old = dead.map_or(Old::Nothing, Old::Dead);
-        let mut canonical = None;
-        let line = match self.lines.get_mut(&key) {
-            Some(line) => {
-                if matches!(old, Old::Nothing) {
-                    old = Old::Spare(key);
-                }
-                line
-            }
+        let (line, key) = match self.lines.get_mut(&key) {
+            Some(line) => (line, Handle::Spare(key)),
             None => {
                 let key = Arc::new(key);
-                canonical = Some(Arc::clone(&key));
-                self.lines.entry(key).or_insert(Line::new(self.rules.batch))
+                let kept = Handle::Kept(Arc::clone(&key));
+                (self.lines.entry(key).or_insert(Line::new(self.rules.batch)), kept)
             }
         };
         let version = self.ledger.accept(bytes, now);
         let (first, since) = (version, now);
         let new = Accepted { value, version, bytes, first, since, fate: Arc::clone(&fate) };
         line.waiting.push_back(new);
+        let mut ring = false;
         // A line that was there flies, or has others before this.
-        let starts = canonical.is_some();
-        if let Some(key) = canonical {
-            self.ready.insert(version, key);
+        if let Handle::Kept(key) = &key {
+            self.ready.insert(version, Arc::clone(key));
             self.ready_bytes += bytes;
+            ring = self.ready.len() == 1 || self.is_full();
         }
-        let ring = starts && (self.ready.len() == 1 || self.is_full());
-        let replaced = if let Old::Dead(dead) = &old { Some(dead.version) } else { None };
-        Ok(Pushed { fate, version, replaced, ring, old })
+        let replaced = dead.as_ref().map(|dead| dead.version);
+        Ok(Pushed { fate, key, version, replaced, ring, old: None, dead })
     }
 
     /// True if there is a batch of the largest size, and it may fly.
@@ -393,6 +399,12 @@ impl<K: Eq, V, E> Queue<K, V, E> {
 
     pub(super) fn counts(&mut self) -> &mut Counts {
         &mut self.ledger.counts
+    }
+
+    /// Counts a write that is not taken for want of room.
+    pub(super) fn reject(&mut self) -> WriteError<E> {
+        self.ledger.counts.rejected += 1;
+        WriteError::Full { entries: self.ledger.ops, bytes: self.ledger.bytes }
     }
 
     pub(super) fn in_flight(&self) -> usize {

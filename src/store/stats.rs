@@ -125,6 +125,24 @@ pub(super) struct Counts {
     pub(super) latency: Latencies,
 }
 
+impl Counts {
+    /// The same beside what is held.
+    pub(super) fn shown(self, held: WriteStats) -> WriteStats {
+        WriteStats {
+            accepted: self.accepted,
+            coalesced: self.coalesced,
+            written: self.written,
+            retried: self.retried,
+            dead_lettered: self.dead_lettered,
+            blocked: self.blocked,
+            rejected: self.rejected,
+            written_through: self.written_through,
+            latency: self.latency,
+            ..held
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

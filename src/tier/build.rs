@@ -23,7 +23,7 @@ use super::tiered::TieredCache;
 use super::undelivered::Undelivered;
 use crate::error::BuildError;
 use crate::freshness::Standing;
-use crate::load::{Bell, LoadingBuilder, LoadingCache, Source};
+use crate::load::{Bell, LoadingBuilder, LoadingCache, Source, Spawn};
 use crate::observe::HotKeys;
 use crate::sync::{Arc, AtomicBool, AtomicU64};
 use std::fmt;
@@ -272,6 +272,11 @@ where
     pub fn on_event(mut self, hear: impl Fn(&Event, u64) + Send + Sync + 'static) -> Self {
         self.hear = Some(Box::new(hear));
         self
+    }
+
+    /// Who runs work in the background.
+    pub(crate) fn background(&self) -> Option<Arc<dyn Spawn>> {
+        self.loading.background()
     }
 
     /// Builds the cache, and begins to listen to the remote in the background. The remote need not be there yet.

@@ -12,6 +12,7 @@ use crate::error::LoadError;
 use crate::load::{Loaded, LoadingCache, Origin, block_on};
 use crate::observe::Hot;
 use crate::sync::{Arc, Ordering};
+use crate::time::Clock;
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -85,6 +86,11 @@ impl<K, V, E, S> TieredCache<K, V, E, S> {
 
     fn l1(&self) -> &LoadingCache<K, Held<V>, E, S> {
         &self.inner.l1
+    }
+
+    /// Its clock.
+    pub(crate) fn clock_of(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner.tier.asker.clock)
     }
 
     /// How the remote tells of changes; `None` while there is no line.

@@ -116,7 +116,7 @@ impl<K, V: 'static, E> Tier<K, V, E> {
     }
 
     /// Notes deletions that are to be made up for.
-    fn owe<'a>(&self, places: impl IntoIterator<Item = &'a Place>) {
+    pub(super) fn owe<'a>(&self, places: impl IntoIterator<Item = &'a Place>) {
         for place in places {
             self.counts.undelivered();
             if self.undelivered.add(place) == Added::Overflowed {

@@ -71,8 +71,8 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         dead
     }
 
-    /// Tries again what is dead, as if it had been accepted now, with the version that it has. Says of how many.
-    pub(in crate::store) fn retry_dead(&mut self, now: u64) -> usize {
+    /// Tries again what is dead, as if it had been accepted now, with the version that it has. Says what that was.
+    pub(in crate::store) fn retry_dead(&mut self, now: u64) -> Vec<Dead<K, V, E>> {
         let dead = self.list_dead();
         for dead in &dead {
             self.forget_dead(&dead.key);
@@ -90,7 +90,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             self.ready.insert(version, Arc::clone(&dead.key));
             self.ready_bytes += bytes;
         }
-        dead.len()
+        dead
     }
 
     /// Begins to wait for all that is accepted so far.
@@ -127,8 +127,13 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         self.wake(wakers);
     }
 
-    pub(in crate::store) fn is_closing(&self) -> bool {
-        self.closing
+    /// Ready when no batch is in the store's hands.
+    pub(in crate::store) fn poll_landed(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.flights == 0 {
+            return Poll::Ready(());
+        }
+        self.last = Some(context.waker().clone());
+        Poll::Pending
     }
 
     /// Gives up all that is held, and says what that was, the oldest first. What flies will be settled for nobody.
@@ -138,7 +143,8 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         for (key, line) in self.lines.drain() {
             let flying = line.flying.map(|flying| (true, flying));
             let waiting: VecDeque<_> = line.waiting;
-            for (flying, left) in flying.into_iter().chain(waiting.into_iter().map(|it| (false, it)))
+            for (flying, left) in
+                flying.into_iter().chain(waiting.into_iter().map(|it| (false, it)))
             {
                 let (value, version, fate) = (left.value, left.version, Some(left.fate));
                 let key = Arc::clone(&key);

@@ -28,11 +28,31 @@ pub(in crate::store) struct Item<K, V> {
     pub(in crate::store) version: u64,
 }
 
+impl<K, V> Clone for Item<K, V> {
+    fn clone(&self) -> Self {
+        let (key, value) = (Arc::clone(&self.key), self.value.clone());
+        Self { key, value, version: self.version }
+    }
+}
+
 /// What has become of a batch.
 pub(in crate::store) enum Outcome<E> {
     /// Of each by itself; as many as there are in the batch.
     Each(Vec<Result<(), Failed<E>>>),
     Whole(Failed<E>),
+}
+
+impl<E> Outcome<E> {
+    /// That of a batch of one change.
+    pub(in crate::store) fn of_one(self) -> Result<(), WriteError<E>> {
+        match self {
+            Self::Each(outcomes) => {
+                let outcome = outcomes.into_iter().next();
+                outcome.map_or(Err(WriteError::Lost), |one| one.map_err(|failed| failed.error))
+            }
+            Self::Whole(failed) => Err(failed.error),
+        }
+    }
 }
 
 pub(in crate::store) struct Failed<E> {
@@ -61,7 +81,10 @@ pub(in crate::store) struct Settled<K, V, E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Fall {
     /// Again, in a batch of at most so many, after a rest if so.
-    Again { most: usize, rest: bool },
+    Again {
+        most: usize,
+        rest: bool,
+    },
     Dead,
 }
 
@@ -74,7 +97,8 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             return Step::Wait(None);
         }
         let Some((&first, key)) = self.ready.iter().next() else { return Step::Wait(rest) };
-        let old = self.ledger.open.get(&first).copied().unwrap_or(now).saturating_add(self.rules.delay);
+        let old =
+            self.ledger.open.get(&first).copied().unwrap_or(now).saturating_add(self.rules.delay);
         let tried = self.lines.get(&**key).is_some_and(|line| line.attempts > 0);
         let hurried = self.closing || self.barriers.iter().any(|barrier| first <= barrier.upto);
         if !(self.is_full() || tried || hurried || old <= now) {
@@ -141,8 +165,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         let version = self.ledger.accept(bytes, now);
         self.note_change(key);
         let (first, since, fate) = (version, now, Fate::new());
-        let flying =
-            Accepted { value: value.clone(), version, bytes, first, since, fate };
+        let flying = Accepted { value: value.clone(), version, bytes, first, since, fate };
         let mut line = Line::new(self.rules.batch);
         line.flying = Some(flying);
         self.lines.insert(Arc::clone(key), line);
@@ -340,6 +363,9 @@ impl<K: Eq, V, E> Queue<K, V, E> {
     pub(super) fn wake(&mut self, wakers: &mut Vec<Waker>) {
         for barrier in self.barriers.iter_mut().filter(|it| self.ledger.is_past(it.upto)) {
             wakers.extend(barrier.waker.take());
+        }
+        if self.flights == 0 {
+            wakers.extend(self.last.take());
         }
         let room = self.rules.most.saturating_sub(self.ledger.ops);
         let woken = if self.closing { self.crowd.len() } else { self.crowd.len().min(room.max(1)) };

@@ -59,7 +59,12 @@ fn failed(refused: bool) -> Failed<&'static str> {
     Failed { error: WriteError::Failed(Arc::new("no")), refused }
 }
 
-fn settle(queue: &mut Q, batch: &Batch<u8, u32>, outcome: Outcome<&'static str>, now: u64) -> Vec<u8> {
+fn settle(
+    queue: &mut Q,
+    batch: &Batch<u8, u32>,
+    outcome: Outcome<&'static str>,
+    now: u64,
+) -> Vec<u8> {
     let settled = queue.settle(batch, outcome, now, 1.0);
     queue.assert_valid();
     let dead = settled.dead.iter().map(|dead| dead.key.key).collect();
@@ -94,7 +99,8 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             }
             let Some(front) = line.waiting.front() else { continue };
             let ready = self.ready.contains_key(&front.first);
-            let resting = line.rests.is_some_and(|due| self.resting.contains_key(&(due, front.first)));
+            let resting =
+                line.rests.is_some_and(|due| self.resting.contains_key(&(due, front.first)));
             assert_eq!(line.flying.is_none(), ready != resting);
             ready_bytes += if ready { front.bytes } else { 0 };
         }
@@ -102,7 +108,10 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         let waiting = self.ready.len() + self.resting.len();
         let lines = self.lines.values().filter(|line| line.flying.is_none()).count();
         assert_eq!(waiting, lines);
-        assert_eq!((ops, bytes, ready_bytes), (self.ledger.ops, self.ledger.bytes, self.ready_bytes));
+        assert_eq!(
+            (ops, bytes, ready_bytes),
+            (self.ledger.ops, self.ledger.bytes, self.ready_bytes)
+        );
         assert_eq!(open, self.ledger.open.keys().copied().collect());
     }
 }
@@ -271,9 +280,12 @@ fn w12_what_is_dead_is_kept_tried_again_or_replaced() {
     assert_eq!(settle(&mut queue, &batch, each, 0), [0, 1, 2, 3]);
     assert_eq!(put(&mut queue, 3, 9, 0).replaced, Some(4));
     assert_eq!(queue.list_dead().len(), 3);
-    assert_eq!(queue.retry_dead(0), 3);
+    assert_eq!(queue.retry_dead(0).len(), 3);
     queue.assert_valid();
-    assert_eq!(content(&fly(&mut queue, 0)), [(0, Some(0)), (1, Some(1)), (2, Some(2)), (3, Some(9))]);
+    assert_eq!(
+        content(&fly(&mut queue, 0)),
+        [(0, Some(0)), (1, Some(1)), (2, Some(2)), (3, Some(9))]
+    );
     assert_eq!(queue.dead_count(), 0);
 }
 
@@ -312,9 +324,14 @@ fn w15_the_end_gives_back_what_was_not_written() {
     let gone = queue.end(&mut wakers);
     let gone: Vec<_> = gone
         .iter()
-        .map(|gone| (gone.key.key, gone.value.as_deref().copied(), gone.flying, gone.error.is_some()))
+        .map(|gone| {
+            (gone.key.key, gone.value.as_deref().copied(), gone.flying, gone.error.is_some())
+        })
         .collect();
-    assert_eq!(gone, [(1, Some(1), false, true), (2, Some(2), true, false), (2, Some(3), false, false)]);
+    assert_eq!(
+        gone,
+        [(1, Some(1), false, true), (2, Some(2), true, false), (2, Some(3), false, false)]
+    );
     assert!(settle(&mut queue, &flying, all_done(&flying), 0).is_empty(), "too late");
     assert_eq!(queue.counts().written, 0);
 }
@@ -352,10 +369,18 @@ fn a_caller_that_leaves_wakes_the_next() {
 /// What a life is made of.
 #[derive(Clone, Debug)]
 enum Act {
-    Push { key: u8, delete: bool, bytes: u64 },
+    Push {
+        key: u8,
+        delete: bool,
+        bytes: u64,
+    },
     Next,
     /// The oldest or the latest flight ends; each byte is what becomes of one change.
-    Settle { latest: bool, whole: bool, fates: Vec<u8> },
+    Settle {
+        latest: bool,
+        whole: bool,
+        fates: Vec<u8>,
+    },
     Pass(u64),
     Flush,
     Retry,

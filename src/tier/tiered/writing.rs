@@ -26,6 +26,19 @@ where
         offload(self.inner.tier.spawn(), self.inner.tier.asker.remote.blocks(), work).await
     }
 
+    /// Deletes a key in L1 alone, and poisons its loads: the remote is told later.
+    pub(crate) fn forget_here(&self, key: &K) {
+        self.inner.l1.delete(key);
+    }
+
+    /// The same, and the remote's value is not believed before it was deleted, in the background.
+    pub(crate) fn doubt_everywhere(&self, key: &K) {
+        let tier = &self.inner.tier;
+        let places: Vec<_> = tier.copies(key).chain([tier.names.place(key)]).collect();
+        tier.owe(&places);
+        self.inner.l1.delete(key);
+    }
+
     /// Deletes a key on both levels, its lease in the remote, and the loads of it that are under way: what they bring is kept nowhere.
     /// Other processes are told.
     ///

@@ -1,0 +1,245 @@
+//! Writing behind: accepting changes, and bringing them to the store.
+//!
+//! ```text
+//!   put ──► queue (lock) ──► L1 forgets the key ──► returns            reads: L1 ──► what waits in the queue ──► L2, the store
+//!
+//!   driver: next ──► apply_batch ──► L2 forgets the keys ──► settle ──► fates, dead letters, room, barriers
+//! ```
+//!
+//! **Why L1 forgets and is not given the value.** Two puts of a key that race would have to reach L1 in the order in which they reached the
+//! queue. So the queue has the value, and L1 takes it from there when it is asked for, as it takes others from the store: by a load,
+//! which the next write of the key makes void. What is evicted from L1 is there again for the asking.
+//!
+//! **Why L2 is told after the store.** Another process would take from it what the store may still refuse.
+
+use super::fate::Receipt;
+use super::keyed::Keyed;
+use super::levels::Levels;
+use super::options::{BytesOf, DeadLetter, OnAbandoned, OnDead, WhenFull};
+use super::queue::{Dead, Pushed, Queue, Refusal, Refused, Settled, Staged, Step, Watch};
+use crate::caught::caught;
+use crate::load::{Bell, Spawn, Task};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Mutex, Ordering};
+use crate::time::{Clock, nanos};
+use std::collections::BTreeMap;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Parts of the key space in which puts that are not over are counted.
+const STRIPES: usize = 64;
+
+pub(super) struct Behind<K, V, E> {
+    pub(super) queue: Mutex<Queue<K, V, E>>,
+    /// Keys that have changes in the queue.
+    dirty: AtomicUsize,
+    /// Puts that are in the queue, and L1 may not have forgotten their keys.
+    entering: [AtomicU32; STRIPES],
+    pub(super) bell: Bell,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) full: WhenFull,
+    pub(super) bytes_of: Option<Box<BytesOf<K, V>>>,
+    pub(super) on_dead: Option<Box<OnDead<K, V, E>>>,
+    pub(super) on_abandoned: Option<Box<OnAbandoned>>,
+    /// The end has come: what the store has is taken from it. Who is to be woken then, by the first version of their batch.
+    ended: AtomicBool,
+    landing: Mutex<BTreeMap<u64, Waker>>,
+}
+
+/// What a try to put has come to.
+pub(super) enum Tried<K, V, E> {
+    Taken(Receipt<E>),
+    Refused(Refused<K, V>),
+    /// The key was changed since it was looked at.
+    Changed,
+}
+
+/// A change on its way into the queue.
+pub(super) struct Entry<'a, K, V> {
+    pub(super) key: Keyed<K>,
+    pub(super) value: Option<Arc<V>>,
+    pub(super) bytes: u64,
+    /// Only if the key was not changed since.
+    pub(super) unless_changed: Option<&'a Watch<K, V>>,
+}
+
+/// Counted while it is there.
+struct Entering<'a>(&'a AtomicU32);
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl<K, V, E> Behind<K, V, E>
+where
+    K: Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    pub(super) fn new(queue: Queue<K, V, E>, clock: Arc<dyn Clock>, full: WhenFull) -> Self {
+        Self {
+            queue: Mutex::new(queue),
+            dirty: AtomicUsize::new(0),
+            entering: [const { AtomicU32::new(0) }; STRIPES],
+            bell: Bell::default(),
+            clock,
+            full,
+            bytes_of: None,
+            on_dead: None,
+            on_abandoned: None,
+            ended: AtomicBool::new(false),
+            landing: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.clock.bounds().0
+    }
+
+    /// True if nothing waits to be written.
+    pub(super) fn is_clean(&self) -> bool {
+        self.dirty.load(Ordering::Acquire) == 0
+    }
+
+    pub(super) fn latest(&self, key: &Keyed<K>) -> Option<Staged<V>> {
+        self.queue.lock().latest(key)
+    }
+
+    pub(super) fn bytes_of(&self, key: &K, value: Option<&V>) -> u64 {
+        let types = size_of::<K>() + size_of::<V>();
+        self.bytes_of.as_ref().map_or(types as u64, |bytes| bytes(key, value))
+    }
+
+    fn stripe(&self, key: &Keyed<K>) -> &AtomicU32 {
+        &self.entering[key.hash as usize % STRIPES]
+    }
+
+    /// True if L1 may have what was before a put that is in the queue, or was.
+    pub(super) fn is_entered(&self, key: &Keyed<K>) -> bool {
+        self.stripe(key).load(Ordering::Acquire) != 0
+    }
+
+    /// Tries to put a change into the queue; without room, the waker is woken when there may be some.
+    pub(super) fn enter<L: Levels<K, V, E>>(
+        &self,
+        levels: &L,
+        entry: Entry<'_, K, V>,
+        crowd: Option<(&mut Option<u64>, &Waker)>,
+    ) -> Tried<K, V, E> {
+        let stripe = self.stripe(&entry.key);
+        stripe.fetch_add(1, Ordering::Relaxed);
+        let _entering = Entering(stripe);
+        let Entry { key, value, bytes, unless_changed } = entry;
+        let now = self.now();
+        let pushed = {
+            let mut queue = self.queue.lock();
+            if unless_changed.is_some_and(|watch| !queue.is_unchanged(watch)) {
+                return Tried::Changed;
+            }
+            let pushed = queue.push(key, value, bytes, now);
+            if let (Err((Refusal::Full, ..)), Some((id, waker))) = (&pushed, crowd) {
+                queue.wait_for_room(id, waker);
+            }
+            self.dirty.store(queue.dirty(), Ordering::Release);
+            pushed
+        };
+        match pushed {
+            Ok(pushed) => Tried::Taken(self.entered(levels, pushed)),
+            Err(refused) => Tried::Refused(refused),
+        }
+    }
+
+    fn entered<L: Levels<K, V, E>>(&self, levels: &L, pushed: Pushed<K, V, E>) -> Receipt<E> {
+        if pushed.ring {
+            self.bell.ring();
+        }
+        levels.forget(pushed.key.key());
+        Receipt::of(pushed.fate)
+    }
+
+    /// The next batch for the store, or until when there is none.
+    pub(super) fn next(&self) -> Step<K, V> {
+        self.queue.lock().next(nanos(self.clock.now()))
+    }
+
+    /// What a flight gives, unless the end comes first: it is dropped then.
+    pub(super) async fn unless_ended<T>(
+        &self,
+        flight: u64,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut future = pin!(future);
+        let landed = poll_fn(|context| {
+            self.landing.lock().insert(flight, context.waker().clone());
+            if self.ended.load(Ordering::Acquire) {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(context).map(Some)
+        })
+        .await;
+        self.landing.lock().remove(&flight);
+        landed
+    }
+
+    /// What a batch has come to is known.
+    pub(super) fn settled<L: Levels<K, V, E>>(&self, levels: &L, settled: Settled<K, V, E>) {
+        for dead in &settled.dead {
+            levels.doubt(&dead.key.key);
+        }
+        if let Some(hear) = &self.on_dead {
+            for dead in &settled.dead {
+                caught(|| hear(&self.letter(dead)));
+            }
+        }
+        settled.tell();
+        self.bell.ring();
+    }
+
+    fn letter<'a>(&self, dead: &'a Dead<K, V, E>) -> DeadLetter<'a, K, V, E> {
+        DeadLetter {
+            key: &dead.key.key,
+            value: dead.value.as_deref(),
+            error: &dead.error,
+            attempts: dead.attempts,
+            age: Duration::from_nanos(self.now().saturating_sub(dead.since)),
+        }
+    }
+
+    pub(super) fn with_queue<T>(&self, change: impl FnOnce(&mut Queue<K, V, E>) -> T) -> T {
+        let mut queue = self.queue.lock();
+        let changed = change(&mut queue);
+        self.dirty.store(queue.dirty(), Ordering::Release);
+        changed
+    }
+
+    /// The same, for what wakes others.
+    pub(super) fn wake_after<T>(
+        &self,
+        change: impl FnOnce(&mut Queue<K, V, E>, &mut Vec<Waker>) -> T,
+    ) -> T {
+        let mut wakers = Vec::new();
+        let changed = self.with_queue(|queue| change(queue, &mut wakers));
+        wakers.into_iter().for_each(Waker::wake);
+        changed
+    }
+
+    /// Takes from the store what it has.
+    pub(super) fn end_flights(&self) {
+        self.ended.store(true, Ordering::Release);
+        let wakers = std::mem::take(&mut *self.landing.lock());
+        wakers.into_values().for_each(Waker::wake);
+    }
+
+    /// Waits until the bell rings, or until then.
+    pub(super) async fn wait(&self, spawn: &dyn Spawn, until: Option<u64>) {
+        let now = nanos(self.clock.now());
+        let sleep: Task = match until {
+            Some(until) => spawn.sleep(Duration::from_nanos(until.saturating_sub(now))),
+            None => Box::pin(pending()),
+        };
+        self.bell.wait(sleep).await;
+    }
+}
