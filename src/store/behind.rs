@@ -153,11 +153,13 @@ where
     }
 
     fn entered<L: Levels<K, V, E>>(&self, levels: &L, pushed: Pushed<K, V, E>) -> Receipt<E> {
-        if pushed.ring {
+        let Pushed { fate, key, ring, old, dead, .. } = pushed;
+        if ring {
             self.bell.ring();
         }
-        levels.forget(pushed.key.key());
-        Receipt::of(pushed.fate)
+        levels.forget(key.key());
+        drop((old, dead));
+        Receipt::of(fate)
     }
 
     /// The next batch for the store, or until when there is none.

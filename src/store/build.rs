@@ -22,6 +22,12 @@ use std::time::{Duration, SystemTime};
 /// How long what does not fit waits for room, unless chosen.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What [`Builder::store`] gives: one level before a store, so far.
+pub type OneLevel<K, V, E, S> = StoreBuilder<K, V, E, LoadingBuilder<K, V, Missing<E>, S>>;
+
+/// What was built, and who runs work in the background.
+type Built<L> = Result<(L, Option<Arc<dyn Spawn>>), BuildError>;
+
 /// Chooses how a [`StoredCache`] reads and writes its store, and [builds](Self::build) it. What the cache can choose is chosen before, on the
 /// [`Builder`] that this comes from; what a cache with a loader or a remote can choose, in [`levels`](Self::levels).
 ///
@@ -46,10 +52,7 @@ where
 {
     /// Puts this cache before a store, which is the system of record: values are read through, and written through, around or behind. See
     /// [`StoredCache`].
-    pub fn store<T>(
-        self,
-        store: T,
-    ) -> StoreBuilder<K, V, T::Error, LoadingBuilder<K, V, Missing<T::Error>, S>>
+    pub fn store<T>(self, store: T) -> OneLevel<K, V, T::Error, S>
     where
         T: Store<K, V>,
     {
@@ -73,7 +76,7 @@ where
     }
 }
 
-impl<K, V, E, S> StoreBuilder<K, V, E, LoadingBuilder<K, V, Missing<E>, S>>
+impl<K, V, E, S> OneLevel<K, V, E, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -214,7 +217,7 @@ pub trait BuildLevels<K, V, E>: sealed::Sealed {
     type Levels: Levels<K, V, E>;
 
     #[doc(hidden)]
-    fn build_levels(self) -> Result<(Self::Levels, Option<Arc<dyn Spawn>>), BuildError>;
+    fn build_levels(self) -> Built<Self::Levels>;
 }
 
 mod sealed {
@@ -232,7 +235,7 @@ where
 {
     type Levels = LoadingCache<K, V, Missing<E>, S>;
 
-    fn build_levels(self) -> Result<(Self::Levels, Option<Arc<dyn Spawn>>), BuildError> {
+    fn build_levels(self) -> Built<Self::Levels> {
         let spawn = self.background();
         Ok((self.build()?, spawn))
     }
@@ -247,7 +250,7 @@ where
 {
     type Levels = TieredCache<K, V, Missing<E>, S>;
 
-    fn build_levels(self) -> Result<(Self::Levels, Option<Arc<dyn Spawn>>), BuildError> {
+    fn build_levels(self) -> Built<Self::Levels> {
         let spawn = self.background();
         Ok((self.build()?, spawn))
     }

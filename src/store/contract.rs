@@ -8,6 +8,9 @@ use thiserror::Error;
 /// What a store answers, once.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What has become of each of many changes, in their order; or one error for all, if nobody knows of any.
+pub type Applied<E> = Result<Vec<Result<(), E>>, E>;
+
 /// What is to become of a key.
 pub struct Change<'a, K, V> {
     /// Which.
@@ -118,7 +121,7 @@ where
     fn apply_batch<'a>(
         &'a self,
         changes: &'a [Change<'a, K, V>],
-    ) -> Answer<'a, Result<Vec<Result<(), Self::Error>>, Self::Error>> {
+    ) -> Answer<'a, Applied<Self::Error>> {
         Box::pin(async move {
             let mut applied = Vec::with_capacity(changes.len());
             for change in changes {
@@ -161,7 +164,7 @@ where
     fn apply_batch<'a>(
         &'a self,
         changes: &'a [Change<'a, K, V>],
-    ) -> Answer<'a, Result<Vec<Result<(), Self::Error>>, Self::Error>> {
+    ) -> Answer<'a, Applied<Self::Error>> {
         (**self).apply_batch(changes)
     }
 }

@@ -8,7 +8,7 @@ use super::inner::{Caller, Inner};
 use super::keyed::Keyed;
 use super::levels::Levels;
 use super::options::{Unwritten, WhenFull};
-use super::queue::{Batch, Failed, Gone, Item, Outcome, Refusal, Step};
+use super::queue::{Batch, Failed, Gone, Item, Outcome, Queue, Refusal, Step};
 use crate::caught::caught;
 use crate::load::{Spawn, Task};
 use crate::sync::{Arc, Ordering};
@@ -81,11 +81,19 @@ where
         let Some(behind) = self.inner.behind() else { return };
         let draw = crate::hash::draw() as f64 / u64::MAX as f64;
         let now = nanos(behind.clock.now());
-        let settled = behind.with_queue(|queue| match (self.alone, outcome) {
-            (true, outcome) => queue.settle_alone(&batch[0], outcome.of_one(), now),
-            (false, outcome) => queue.settle(&batch, outcome, now, draw),
-        });
-        behind.settled(&self.inner.levels, settled);
+        let levels = &self.inner.levels;
+        if !self.alone {
+            let settled = behind.with_queue(|queue| queue.settle(&batch, outcome, now, draw));
+            return behind.settled(levels, settled);
+        }
+        let (item, outcome) = (&batch[0], outcome.of_one());
+        let failed = outcome.is_err();
+        let settled = behind.with_queue(|queue| queue.settle_alone(item, outcome, now));
+        behind.settled(levels, settled);
+        if failed {
+            // It may have been read while it flew.
+            levels.doubt(&item.key.key);
+        }
     }
 }
 
@@ -161,7 +169,7 @@ where
     /// Gives up what waits: the last handle is gone.
     pub(super) fn abandon(&self) {
         let Some(behind) = self.behind() else { return };
-        let gone = behind.wake_after(|queue, wakers| queue.end(wakers));
+        let gone = behind.wake_after(Queue::end);
         behind.bell.ring();
         let lost = gone.iter().filter(|gone| !gone.flying).count();
         gone.into_iter().for_each(|gone| drop(unwritten(gone)));
@@ -193,7 +201,7 @@ where
         caller: Caller,
     ) -> Result<Option<Receipt<E>>, WriteError<E>> {
         match behind.full {
-            WhenFull::Reject => Err(behind.with_queue(|queue| queue.reject())),
+            WhenFull::Reject => Err(behind.with_queue(Queue::reject)),
             WhenFull::Block(limit) => self.write_when_room(behind, entry, limit).await,
             WhenFull::WriteThrough => self.write_alone(behind, entry, caller).await,
         }
@@ -206,7 +214,7 @@ where
         limit: Duration,
     ) -> Result<Option<Receipt<E>>, WriteError<E>> {
         let Some(spawn) = &self.asker.spawn else {
-            return Err(behind.with_queue(|queue| queue.reject()));
+            return Err(behind.with_queue(Queue::reject));
         };
         let mut limit = spawn.sleep(limit);
         let mut place = Place { behind, id: None };
@@ -223,7 +231,7 @@ where
                 Tried::Refused((Refusal::Full, key, value)) => {
                     held = Some((key, value));
                     let over = limit.as_mut().poll(context);
-                    over.map(|()| Err(behind.with_queue(|queue| queue.reject())))
+                    over.map(|()| Err(behind.with_queue(Queue::reject)))
                 }
             }
         })
@@ -268,7 +276,7 @@ where
     /// Waits until all that was accepted before is acknowledged or dead.
     pub(super) async fn flush(self: &Arc<Self>) -> Result<u64, FlushError> {
         let Some(behind) = self.behind() else { return Ok(0) };
-        let barrier = Barrier { behind, id: behind.with_queue(|queue| queue.begin_flush()) };
+        let barrier = Barrier { behind, id: behind.with_queue(Queue::begin_flush) };
         behind.bell.ring();
         if self.asker.spawn.is_none() {
             self.drive().await;
@@ -293,7 +301,7 @@ where
     pub(super) async fn close(self: &Arc<Self>, time: Duration) -> Vec<Unwritten<K, V, E>> {
         self.closed.store(true, Ordering::Release);
         let Some(behind) = self.behind() else { return Vec::new() };
-        behind.wake_after(|queue, wakers| queue.close(wakers));
+        behind.wake_after(Queue::close);
         behind.bell.ring();
         let mut flushed = std::pin::pin!(self.flush());
         let mut limit = self.asker.spawn.as_ref().map(|spawn| spawn.sleep(time));
@@ -304,7 +312,7 @@ where
             limit.as_mut().map_or(Poll::Pending, |limit| limit.as_mut().poll(context))
         })
         .await;
-        let gone = behind.wake_after(|queue, wakers| queue.end(wakers));
+        let gone = behind.wake_after(Queue::end);
         behind.end_flights();
         if !self.asker.store.blocks() {
             poll_fn(|context| behind.queue.lock().poll_landed(context)).await;

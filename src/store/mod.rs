@@ -31,8 +31,8 @@ mod stats;
 mod stored;
 mod turns;
 
-pub use build::{BuildLevels, StoreBuilder};
-pub use contract::{Answer, Change, Missing, Store};
+pub use build::{BuildLevels, OneLevel, StoreBuilder};
+pub use contract::{Answer, Applied, Change, Missing, Store};
 pub use error::{FlushError, WriteError};
 pub use fate::Receipt;
 pub use levels::{Borrowed, Levels};

@@ -126,8 +126,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// The same beside what is held.
-    pub(super) fn shown(self, held: WriteStats) -> WriteStats {
+    /// The same, with nothing held.
+    pub(super) fn into_stats(self) -> WriteStats {
         WriteStats {
             accepted: self.accepted,
             coalesced: self.coalesced,
@@ -138,7 +138,7 @@ impl Counts {
             rejected: self.rejected,
             written_through: self.written_through,
             latency: self.latency,
-            ..held
+            ..WriteStats::default()
         }
     }
 }

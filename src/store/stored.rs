@@ -198,6 +198,7 @@ where
     }
 
     /// The levels below: what they can show. What writes to them writes past the store, and is not to be used.
+    #[must_use]
     pub fn levels(&self) -> &L {
         &self.inner.levels
     }
@@ -231,14 +232,6 @@ where
         let counts = queue.counts().clone();
         drop(queue);
         let oldest = oldest.map(|since| Duration::from_nanos(now.saturating_sub(since)));
-        counts.shown(WriteStats {
-            held,
-            held_bytes,
-            dirty,
-            dead,
-            oldest,
-            in_flight,
-            ..WriteStats::default()
-        })
+        WriteStats { held, held_bytes, dirty, dead, oldest, in_flight, ..counts.into_stats() }
     }
 }

@@ -35,8 +35,7 @@ const BOUND: Duration = Duration::from_secs(2);
 
 /// Some 49 days: more milliseconds than a word of 32 bits can tell.
 const LONGEST_GRACE: Duration = Duration::from_millis(u32::MAX as u64 - 1);
-
-/// The least time in which a lost line can be noticed.
+/// In less a lost line cannot be noticed.
 const LEAST: Duration = Duration::from_millis(40);
 
 /// Chooses how a [`TieredCache`] behaves, and [builds](Self::build) it. What L1 and the loader can choose is chosen before.
@@ -144,8 +143,8 @@ where
         self
     }
 
-    /// How long values in the remote are fresh; they stay there for as much longer as stale ones may be served. There is no usual one: it is how long a value may be wrong of which nobody says that it has
-    /// changed. L1 keeps none longer than the remote, counted from when that was asked.
+    /// How long values in the remote are fresh; they stay there for as much longer as stale ones may be served. There is no usual one: it is
+    /// how long a value may be wrong of which nobody says that it has changed. L1 keeps none longer than the remote, counted from when that was asked.
     pub fn remote_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self

@@ -67,15 +67,19 @@ pub(in crate::store) struct Settled<K, V, E> {
     pub(in crate::store) done: Vec<(u64, u64)>,
     pub(in crate::store) dead: Vec<Dead<K, V, E>>,
     /// Fates that are known now.
-    pub(in crate::store) fates: Vec<(Arc<Fate<E>>, Result<(), WriteError<E>>)>,
+    fates: Vec<Known<E>>,
     /// The second of each follows the first.
-    pub(in crate::store) adopted: Vec<(Arc<Fate<E>>, Arc<Fate<E>>)>,
+    adopted: Vec<[Arc<Fate<E>>; 2]>,
     /// Versions that newer ones have replaced.
     pub(in crate::store) replaced: Vec<u64>,
-    pub(in crate::store) wakers: Vec<Waker>,
-    /// What was held of what is gone, to be dropped outside the lock.
-    garbage: Vec<(Option<Accepted<V, E>>, Arc<Keyed<K>>)>,
+    wakers: Vec<Waker>,
 }
+
+/// A fate that is known.
+type Known<E> = (Arc<Fate<E>>, Result<(), WriteError<E>>);
+
+/// A change that its caller writes, and the dead one that it has replaced.
+type Alone<K, V, E> = (Item<K, V>, Option<Dead<K, V, E>>);
 
 /// What a failure makes of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +161,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         value: Option<Arc<V>>,
         bytes: u64,
         now: u64,
-    ) -> Option<(Item<K, V>, Option<Dead<K, V, E>>)> {
+    ) -> Option<Alone<K, V, E>> {
         if self.closing || self.lines.contains_key(&**key) {
             return None;
         }
@@ -170,10 +174,12 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         line.flying = Some(flying);
         self.lines.insert(Arc::clone(key), line);
         self.flights += 1;
+        self.ledger.counts.written_through += 1;
         Some((Item { key: Arc::clone(key), value, version }, dead))
     }
 
-    /// Ends a batch. `draw` is from 0 to 1.
+    /// Ends a batch. `draw` is from 0 to 1. The caller has the batch until the lock is gone: it keeps keys and values, whose destructors are the
+    /// user's.
     pub(in crate::store) fn settle(
         &mut self,
         batch: &[Item<K, V>],
@@ -217,7 +223,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             Err(error) => {
                 if let Some(flying) = self.land(item) {
                     self.tell_barriers(flying.first, false);
-                    self.leave(flying, item, Err(error), &mut settled);
+                    self.leave(flying, Err(error), &mut settled);
                     self.go_on(&item.key);
                 }
             }
@@ -239,7 +245,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         self.ledger.counts.latency.note(took);
         settled.done.push((item.version, took));
         self.tell_barriers(flying.first, true);
-        self.leave(flying, item, Ok(()), settled);
+        self.leave(flying, Ok(()), settled);
         self.go_on(&item.key);
     }
 
@@ -247,13 +253,11 @@ impl<K: Eq, V, E> Queue<K, V, E> {
     fn leave(
         &mut self,
         gone: Accepted<V, E>,
-        item: &Item<K, V>,
         outcome: Result<(), WriteError<E>>,
         settled: &mut Settled<K, V, E>,
     ) {
         self.ledger.leave(gone.first, gone.bytes);
-        settled.fates.push((Arc::clone(&gone.fate), outcome));
-        settled.garbage.push((Some(gone), Arc::clone(&item.key)));
+        settled.fates.push((gone.fate, outcome));
     }
 
     /// What waits of a key is next, as if it had never been tried; without any the line ends.
@@ -295,8 +299,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
                 (newer.first, newer.since) = (flying.first, flying.since);
                 self.ledger.counts.coalesced += 1;
                 settled.replaced.push(flying.version);
-                settled.adopted.push((Arc::clone(&newer.fate), Arc::clone(&flying.fate)));
-                settled.garbage.push((Some(flying), Arc::clone(&item.key)));
+                settled.adopted.push([Arc::clone(&newer.fate), flying.fate]);
                 return self.rest_or_not(item, rest, now, draw);
             }
         }
@@ -345,7 +348,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             self.dead.insert(Arc::clone(&item.key), dead.clone());
         }
         settled.dead.push(dead);
-        self.leave(flying, item, Err(error.clone()), settled);
+        self.leave(flying, Err(error.clone()), settled);
         self.go_on(&item.key);
     }
 
@@ -400,7 +403,6 @@ impl<K, V, E> Settled<K, V, E> {
             adopted: Vec::new(),
             replaced: Vec::new(),
             wakers: Vec::new(),
-            garbage: Vec::new(),
         }
     }
 
@@ -409,10 +411,9 @@ impl<K, V, E> Settled<K, V, E> {
         for (fate, outcome) in &self.fates {
             fate.settle(outcome);
         }
-        for (newer, older) in self.adopted {
+        for [newer, older] in self.adopted {
             newer.adopt(older);
         }
         self.wakers.into_iter().for_each(Waker::wake);
-        drop(self.garbage);
     }
 }

@@ -292,7 +292,7 @@ fn w12_what_is_dead_is_kept_tried_again_or_replaced() {
 #[test]
 fn w14_a_barrier_waits_for_what_was_accepted_before() {
     let mut queue = Q::new(Rules { attempts: 1, ..rules() }, 0);
-    let mut context = Context::from_waker(Waker::noop());
+    let context = Context::from_waker(Waker::noop());
     put(&mut queue, 1, 1, 0);
     put(&mut queue, 2, 1, 0);
     let id = queue.begin_flush();
@@ -301,10 +301,10 @@ fn w14_a_barrier_waits_for_what_was_accepted_before() {
     let batch = fly(&mut queue, 0);
     assert_eq!(content(&batch), [(1, Some(2)), (2, Some(1)), (3, Some(1))], "hurried");
     put(&mut queue, 2, 2, 0);
-    assert!(queue.poll_flush(id, &mut context).is_pending());
+    assert!(queue.poll_flush(id, &context).is_pending());
     let each = Outcome::Each(vec![Ok(()), Err(failed(true)), Err(failed(true))]);
     assert_eq!(settle(&mut queue, &batch, each, 0), [2, 3]);
-    assert_eq!(queue.poll_flush(id, &mut context), Poll::Ready((1, 1)));
+    assert_eq!(queue.poll_flush(id, &context), Poll::Ready((1, 1)));
     queue.end_flush(id);
     assert_eq!(waits(&mut queue, 0), Some(100 * MILLI), "what came later is not hurried");
 }
@@ -524,7 +524,7 @@ fn live(rules: Rules, acts: Vec<Act>) {
         model.run(&mut queue, Act::Settle { latest: false, whole: false, fates: vec![0] });
         queue.assert_valid();
     }
-    let mut context = Context::from_waker(Waker::noop());
+    let context = Context::from_waker(Waker::noop());
     for (id, _) in &model.flushes {
         assert!(queue.poll_flush(*id, &mut context).is_ready(), "w14");
     }

@@ -8,6 +8,7 @@ use crate::store::fate::Receipt;
 use crate::store::inner::Caller;
 use crate::store::levels::{Borrowed, Levels};
 use crate::store::options::Unwritten;
+use crate::store::queue::Queue;
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -261,6 +262,7 @@ where
 
     /// Writes, on this thread, all that is due: for a program that has no background, or a test whose clock it moves. Says how many changes
     /// the store was given.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn drive(&self) -> usize {
         block_on(self.inner.drive())
     }
@@ -278,6 +280,7 @@ where
     }
 
     /// Tries again what was given up, as if it had been accepted now. Says of how many changes. O(dead log n).
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn retry_dead(&self) -> usize {
         let Some(behind) = self.inner.behind() else { return 0 };
         let now = behind.now();
@@ -292,8 +295,7 @@ where
     /// Takes what was given up: they need no room any more.
     #[must_use = "these are all that is left of the writes"]
     pub fn take_dead(&self) -> Vec<Unwritten<K, V, E>> {
-        let dead =
-            self.inner.behind().map(|behind| behind.wake_after(|q, wakers| q.take_dead(wakers)));
+        let dead = self.inner.behind().map(|behind| behind.wake_after(Queue::take_dead));
         dead.unwrap_or_default().into_iter().map(Into::into).collect()
     }
 }
