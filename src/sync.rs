@@ -91,7 +91,7 @@ impl Condvar {
         self.0.notify_one();
     }
 
-    #[cfg(any(test, feature = "test-kit"))]
+    #[cfg(any(test, feature = "test-kit", feature = "journal"))]
     #[cfg(not(cachette_loom))]
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();

@@ -1,4 +1,4 @@
-//! Caches before a system of record: W1 to W22, on a store in memory and on SQLite, each of which fails, stalls and lies on command.
+//! Caches before a system of record: W1 to W22, on a store in memory and on `SQLite`, each of which fails, stalls and lies on command.
 
 #[path = "store/behind.rs"]
 mod behind;

@@ -15,6 +15,7 @@
 use super::fate::Receipt;
 use super::keyed::Keyed;
 use super::levels::Levels;
+use super::log::Log;
 use super::options::{BytesOf, DeadLetter, OnAbandoned, OnDead, WhenFull};
 use super::queue::{Dead, Pushed, Queue, Refusal, Refused, Settled, Staged, Step, Watch};
 use crate::caught::caught;
@@ -30,6 +31,9 @@ use std::time::Duration;
 /// Parts of the key space in which puts that are not over are counted.
 const STRIPES: usize = 64;
 
+/// How many numbers are told to the journal at once, where nothing else tells it.
+const SLICE: usize = 4_096;
+
 pub(super) struct Behind<K, V, E> {
     pub(super) queue: Mutex<Queue<K, V, E>>,
     /// Keys that have changes in the queue.
@@ -42,6 +46,9 @@ pub(super) struct Behind<K, V, E> {
     pub(super) bytes_of: Option<Box<BytesOf<K, V>>>,
     pub(super) on_dead: Option<Box<OnDead<K, V, E>>>,
     pub(super) on_abandoned: Option<Box<OnAbandoned>>,
+    pub(super) log: Option<Arc<dyn Log<K, V>>>,
+    /// Held from when numbers are taken from the queue until the journal has them: none may overtake those that it stands for.
+    settling: Mutex<()>,
     /// The end has come: what the store has is taken from it. Who is to be woken then, by the first version of their batch.
     ended: AtomicBool,
     landing: Mutex<BTreeMap<u64, Waker>>,
@@ -60,6 +67,8 @@ pub(super) struct Entry<'a, K, V> {
     pub(super) key: Keyed<K>,
     pub(super) value: Option<Arc<V>>,
     pub(super) bytes: u64,
+    /// Its number in the journal.
+    pub(super) noted: u64,
     /// Only if the key was not changed since.
     pub(super) unless_changed: Option<&'a Watch<K, V>>,
 }
@@ -90,6 +99,8 @@ where
             bytes_of: None,
             on_dead: None,
             on_abandoned: None,
+            log: None,
+            settling: Mutex::new(()),
             ended: AtomicBool::new(false),
             landing: Mutex::new(BTreeMap::new()),
         }
@@ -132,14 +143,14 @@ where
         let stripe = self.stripe(&entry.key);
         stripe.fetch_add(1, Ordering::Relaxed);
         let _entering = Entering(stripe);
-        let Entry { key, value, bytes, unless_changed } = entry;
+        let Entry { key, value, bytes, noted, unless_changed } = entry;
         let now = self.now();
         let pushed = {
             let mut queue = self.queue.lock();
             if unless_changed.is_some_and(|watch| !queue.is_unchanged(watch)) {
                 return Tried::Changed;
             }
-            let pushed = queue.push(key, value, bytes, now);
+            let pushed = queue.push(key, value, bytes, noted, now);
             if let (Err((Refusal::Full, ..)), Some((id, waker))) = (&pushed, crowd) {
                 queue.wait_for_room(id, waker);
             }
@@ -159,7 +170,14 @@ where
         }
         levels.forget(key.key());
         drop((old, dead));
+        self.settle_replaced(SLICE);
         Receipt::of(fate)
+    }
+
+    /// Accepts what an earlier process had accepted.
+    pub(super) fn restore(&self, key: Keyed<K>, value: Option<V>, of: (u64, u64)) {
+        let now = self.now();
+        self.with_queue(|queue| queue.restore(key, value.map(Arc::new), of, now));
     }
 
     /// The next batch for the store, or until when there is none.
@@ -210,6 +228,27 @@ where
         }
     }
 
+    /// Tells the journal what others have replaced, if there is so much.
+    pub(super) fn settle_replaced(&self, least: usize) {
+        if self.log.is_some() {
+            self.settle_log(|queue| ((), queue.take_replaced(least)));
+        }
+    }
+
+    /// Changes the queue, and tells the journal what need not be made again.
+    pub(super) fn settle_log<T>(
+        &self,
+        change: impl FnOnce(&mut Queue<K, V, E>) -> (T, Vec<u64>),
+    ) -> T {
+        let Some(log) = &self.log else { return self.with_queue(change).0 };
+        let _in_order = self.settling.lock();
+        let (changed, settled) = self.with_queue(change);
+        if !settled.is_empty() {
+            log.settle(&settled);
+        }
+        changed
+    }
+
     pub(super) fn with_queue<T>(&self, change: impl FnOnce(&mut Queue<K, V, E>) -> T) -> T {
         let mut queue = self.queue.lock();
         let changed = change(&mut queue);
@@ -238,8 +277,10 @@ where
     /// Waits until the bell rings, or until then.
     pub(super) async fn wait(&self, spawn: &dyn Spawn, until: Option<u64>) {
         let now = nanos(self.clock.now());
-        let sleep: Task = match until {
-            Some(until) => spawn.sleep(Duration::from_nanos(until.saturating_sub(now))),
+        let until = until.map(|until| Duration::from_nanos(until.saturating_sub(now)));
+        let due = self.log.as_ref().and_then(|log| log.due());
+        let sleep: Task = match until.into_iter().chain(due).min() {
+            Some(time) => spawn.sleep(time),
             None => Box::pin(pending()),
         };
         self.bell.wait(sleep).await;

@@ -7,6 +7,7 @@ use super::fate::Receipt;
 use super::inner::{Caller, Inner};
 use super::keyed::Keyed;
 use super::levels::Levels;
+use super::log::Log;
 use super::options::{Unwritten, WhenFull};
 use super::queue::{Batch, Failed, Gone, Item, Outcome, Queue, Refusal, Step};
 use crate::caught::caught;
@@ -83,12 +84,20 @@ where
         let now = nanos(behind.clock.now());
         let levels = &self.inner.levels;
         if !self.alone {
-            let settled = behind.with_queue(|queue| queue.settle(&batch, outcome, now, draw));
+            let settled = behind.settle_log(|queue| {
+                let mut settled = queue.settle(&batch, outcome, now, draw);
+                let numbers = std::mem::take(&mut settled.settled);
+                (settled, numbers)
+            });
             return behind.settled(levels, settled);
         }
         let (item, outcome) = (&batch[0], outcome.of_one());
         let failed = outcome.is_err();
-        let settled = behind.with_queue(|queue| queue.settle_alone(item, outcome, now));
+        let settled = behind.settle_log(|queue| {
+            let mut settled = queue.settle_alone(item, outcome, now);
+            let numbers = std::mem::take(&mut settled.settled);
+            (settled, numbers)
+        });
         behind.settled(levels, settled);
         if failed {
             // It may have been read while it flew.
@@ -161,7 +170,10 @@ where
                         spawn.spawn(task);
                     }
                 }
-                Step::Wait(until) => behind.wait(&*spawn, until).await,
+                Step::Wait(until) => {
+                    self.sync_if_due(&*spawn);
+                    behind.wait(&*spawn, until).await;
+                }
             }
         }
     }
@@ -170,11 +182,21 @@ where
     pub(super) fn abandon(&self) {
         let Some(behind) = self.behind() else { return };
         let gone = behind.wake_after(Queue::end);
+        behind.settle_replaced(0);
         behind.bell.ring();
         let lost = gone.iter().filter(|gone| !gone.flying).count();
         gone.into_iter().for_each(|gone| drop(unwritten(gone)));
         if let (Some(hear), 1..) = (&behind.on_abandoned, lost) {
             caught(|| hear(lost));
+        }
+    }
+
+    /// Brings what was noted to the disk, if that is due, where blocking does no harm.
+    fn sync_if_due(&self, spawn: &dyn Spawn) {
+        let Some(log) = self.behind().and_then(|behind| behind.log.as_ref()) else { return };
+        if is_due(&**log) {
+            let log = Arc::clone(log);
+            spawn.spawn_blocking(Box::pin(async move { log.sync() }));
         }
     }
 
@@ -185,6 +207,9 @@ where
     /// Writes all that is due now. Says how many changes the store was given.
     pub(super) async fn drive(self: &Arc<Self>) -> usize {
         let Some(behind) = self.behind() else { return 0 };
+        if let Some(log) = behind.log.as_ref().filter(|log| is_due(&***log)) {
+            log.sync();
+        }
         let mut given = 0;
         while let Step::Fly(batch) = behind.next() {
             given += batch.len();
@@ -218,11 +243,11 @@ where
         };
         let mut limit = spawn.sleep(limit);
         let mut place = Place { behind, id: None };
-        let (bytes, unless_changed) = (entry.bytes, entry.unless_changed);
+        let Entry { bytes, noted, unless_changed, .. } = entry;
         let mut held = Some((entry.key, entry.value));
         poll_fn(|context| {
             let Some((key, value)) = held.take() else { return Poll::Pending };
-            let entry = Entry { key, value, bytes, unless_changed };
+            let entry = Entry { key, value, bytes, noted, unless_changed };
             let crowd = Some((&mut place.id, context.waker()));
             match behind.enter(&self.levels, entry, crowd) {
                 Tried::Taken(receipt) => Poll::Ready(Ok(Some(receipt))),
@@ -245,13 +270,13 @@ where
         entry: Entry<'_, K, V>,
         caller: Caller,
     ) -> Result<Option<Receipt<E>>, WriteError<E>> {
-        let Entry { key, value, bytes, unless_changed } = entry;
+        let Entry { key, value, bytes, noted, unless_changed } = entry;
         let (key, now) = (Arc::new(key), behind.now());
         let taken = behind.with_queue(|queue| {
             if unless_changed.is_some_and(|watch| !queue.is_unchanged(watch)) {
                 return None;
             }
-            Some(queue.fly_alone(&key, value.clone(), bytes, now))
+            Some(queue.fly_alone(&key, value.clone(), (bytes, noted), now))
         });
         match taken {
             None => Ok(None),
@@ -266,7 +291,7 @@ where
             Some(None) => {
                 // Its key is in the store's hands: when that is over, there is room, or it is this caller's turn.
                 let key = Keyed { hash: key.hash, key: key.key.clone() };
-                let entry = Entry { key, value, bytes, unless_changed };
+                let entry = Entry { key, value, bytes, noted, unless_changed };
                 let limit = self.asker.timeout.unwrap_or(Duration::MAX);
                 self.write_when_room(behind, entry, limit).await
             }
@@ -313,12 +338,18 @@ where
         })
         .await;
         let gone = behind.wake_after(Queue::end);
+        behind.settle_replaced(0);
         behind.end_flights();
         if !self.asker.store.blocks() {
             poll_fn(|context| behind.queue.lock().poll_landed(context)).await;
         }
         gone.into_iter().map(unwritten).collect()
     }
+}
+
+/// True if what was noted is to be brought to the disk now.
+fn is_due<K, V>(log: &dyn Log<K, V>) -> bool {
+    log.due().is_some_and(|time| time.is_zero())
 }
 
 /// A flush under way.

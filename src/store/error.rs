@@ -2,6 +2,7 @@
 
 use crate::error::LoadError;
 use crate::sync::Arc;
+use std::error::Error;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -34,6 +35,9 @@ pub enum WriteError<E> {
         /// How many bytes they were.
         bytes: u64,
     },
+    /// The [journal](super::WriteBehind::journal) has not taken it: the disk is full, or fails.
+    #[error("the journal has not taken the write")]
+    Journal(#[source] Arc<dyn Error + Send + Sync>),
     /// The cache is [closed](super::StoredCache::close), or its last handle is gone.
     #[error("the cache is closed: it takes no more writes")]
     Closed,
@@ -55,6 +59,7 @@ impl<E> Clone for WriteError<E> {
                 Self::Miscounted { asked: *asked, answered: *answered }
             }
             Self::Full { entries, bytes } => Self::Full { entries: *entries, bytes: *bytes },
+            Self::Journal(error) => Self::Journal(Arc::clone(error)),
             Self::Closed => Self::Closed,
             Self::Recursive => Self::Recursive,
             Self::Unloaded(error) => Self::Unloaded(error.clone()),

@@ -7,6 +7,7 @@ use super::error::WriteError;
 use super::fate::Receipt;
 use super::keyed::Keyed;
 use super::levels::Levels;
+use super::log::Noted;
 use super::queue::{Refusal, Watch};
 use super::record::Record;
 use super::turns::{Recursive, Turn, Turns};
@@ -122,22 +123,26 @@ where
         caller: Caller,
     ) -> Result<Receipt<E>, WriteError<E>> {
         let key = self.record.keyed(key);
-        if let Some(behind) = self.behind() {
-            let entry = Self::entry(behind, key, value, None);
-            return match self.write_behind(behind, entry, caller).await? {
-                Some(receipt) => Ok(receipt),
-                None => unreachable!("nobody has looked at it"),
-            };
+        let Some(behind) = self.behind() else {
+            let turn = self.turns.take(Arc::new(key)).await.map_err(recursive)?;
+            self.write_in_turn(Arc::new(turn), value, caller).await?;
+            return Ok(Receipt::done());
+        };
+        let mut turn = None;
+        let entry = Self::entry(behind, key, value, None);
+        if behind.log.is_some() {
+            // The journal and the queue have the writes of a key in one order.
+            let key = Arc::new(copy(&entry.key));
+            turn = Some(Arc::new(self.turns.take(key).await.map_err(recursive)?));
         }
-        let turn = self.turns.take(Arc::new(key)).await.map_err(recursive)?;
-        self.write_in_turn(turn, value, caller).await?;
-        Ok(Receipt::done())
+        let written = self.write_behind(behind, entry, turn.as_ref(), caller).await?;
+        Ok(written.unwrap_or_else(|| unreachable!("nobody has looked at it")))
     }
 
     /// The store, then the caches.
     async fn write_in_turn(
         self: &Arc<Self>,
-        turn: Turn<K>,
+        turn: Arc<Turn<K>>,
         value: Option<V>,
         caller: Caller,
     ) -> Result<(), WriteError<E>> {
@@ -179,7 +184,7 @@ where
         unless_changed: Option<&'a Watch<K, V>>,
     ) -> Entry<'a, K, V> {
         let bytes = behind.bytes_of(&key.key, value.as_ref());
-        Entry { key, value: value.map(Arc::new), bytes, unless_changed }
+        Entry { key, value: value.map(Arc::new), bytes, noted: 0, unless_changed }
     }
 
     /// Puts a change into the queue; `None` if the key was changed since it was looked at.
@@ -187,23 +192,58 @@ where
         self: &Arc<Self>,
         behind: &Behind<K, V, E>,
         entry: Entry<'_, K, V>,
+        turn: Option<&Arc<Turn<K>>>,
         caller: Caller,
     ) -> Result<Option<Receipt<E>>, WriteError<E>> {
-        let (bytes, unless_changed) = (entry.bytes, entry.unless_changed);
-        match behind.enter(&self.levels, entry, None) {
+        let mut entry = entry;
+        let noted = self.note(behind, &entry, turn, caller).await?;
+        entry.noted = noted.as_ref().map_or(0, Noted::number);
+        let Entry { bytes, noted: number, unless_changed, .. } = entry;
+        let written = match behind.enter(&self.levels, entry, None) {
             Tried::Taken(receipt) => Ok(Some(receipt)),
             Tried::Changed => Ok(None),
             Tried::Refused((Refusal::Closed, ..)) => Err(WriteError::Closed),
             Tried::Refused((Refusal::Full, key, value)) => {
-                let entry = Entry { key, value, bytes, unless_changed };
+                let entry = Entry { key, value, bytes, noted: number, unless_changed };
                 self.write_without_room(behind, entry, caller).await
             }
+        };
+        if let (Ok(Some(_)), Some(noted)) = (&written, noted) {
+            noted.keep();
         }
+        written
+    }
+
+    /// Notes a change in the journal, if there is one. A task does not wait for the disk on its own thread.
+    async fn note(
+        &self,
+        behind: &Behind<K, V, E>,
+        entry: &Entry<'_, K, V>,
+        turn: Option<&Arc<Turn<K>>>,
+        caller: Caller,
+    ) -> Result<Option<Noted<K, V>>, WriteError<E>> {
+        let Some(log) = behind.log.clone() else { return Ok(None) };
+        let (key, value) = (entry.key.key.clone(), entry.value.clone());
+        // Though its caller be gone, nobody else writes the key before this has ended.
+        let turn = turn.cloned();
+        let work = async move {
+            let _turn = turn;
+            Noted::new(log, &key, value.as_deref())
+        };
+        let noted = match &self.asker.spawn {
+            Some(spawn) if caller == Caller::Task => {
+                offload(&**spawn, true, work).await.ok_or(WriteError::Lost)?
+            }
+            _ => work.await,
+        };
+        noted.map(Some).map_err(WriteError::Journal)
     }
 
     /// A put that finds the queue open, and room in it: all that most need, without a future.
     pub(super) fn try_write(&self, key: K, value: Option<V>) -> Result<Receipt<E>, (K, Option<V>)> {
-        let Some(behind) = self.behind() else { return Err((key, value)) };
+        let Some(behind) = self.behind().filter(|behind| behind.log.is_none()) else {
+            return Err((key, value));
+        };
         let entry = Self::entry(behind, self.record.keyed(key), value, None);
         match behind.enter(&self.levels, entry, None) {
             Tried::Taken(receipt) => Ok(receipt),
@@ -222,7 +262,7 @@ where
         caller: Caller,
     ) -> Result<Computed, WriteError<E>> {
         let key = Arc::new(self.record.keyed(key));
-        let turn = self.turns.take(Arc::clone(&key)).await.map_err(recursive)?;
+        let turn = Arc::new(self.turns.take(Arc::clone(&key)).await.map_err(recursive)?);
         loop {
             let look = self.behind().map(|behind| Look {
                 behind,
@@ -240,9 +280,8 @@ where
                 self.write_in_turn(turn, value, caller).await?;
                 return Ok(done);
             };
-            let keyed = Keyed { hash: key.hash, key: key.key.clone() };
-            let entry = Self::entry(look.behind, keyed, value, Some(&look.watch));
-            if self.write_behind(look.behind, entry, caller).await?.is_some() {
+            let entry = Self::entry(look.behind, copy(&key), value, Some(&look.watch));
+            if self.write_behind(look.behind, entry, Some(&turn), caller).await?.is_some() {
                 return Ok(done);
             }
         }
@@ -286,6 +325,10 @@ pub(super) fn present<V, E>(
         Err(LoadError::Lost) => Err(LoadError::Lost),
         Err(LoadError::Unanswered) => Err(LoadError::Unanswered),
     }
+}
+
+fn copy<K: Clone>(key: &Keyed<K>) -> Keyed<K> {
+    Keyed { hash: key.hash, key: key.key.clone() }
 }
 
 fn recursive<E>(Recursive: Recursive) -> WriteError<E> {

@@ -21,8 +21,13 @@ mod driver;
 mod error;
 mod fate;
 mod inner;
+#[cfg(feature = "journal")]
+mod journal;
+#[cfg(feature = "journal")]
+mod journaled;
 mod keyed;
 mod levels;
+mod log;
 mod memory;
 mod options;
 mod queue;
@@ -35,6 +40,12 @@ pub use build::{BuildLevels, OneLevel, StoreBuilder};
 pub use contract::{Answer, Applied, Change, Missing, Store};
 pub use error::{FlushError, WriteError};
 pub use fate::Receipt;
+#[cfg(feature = "journal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "journal")))]
+pub use journal::{Fsync, JournalError, JournalOptions, JournalStats, Torn};
+#[cfg(feature = "journal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "journal")))]
+pub use journaled::WriteJournal;
 pub use levels::{Borrowed, Levels};
 pub use memory::MemoryStore;
 pub use options::{DeadLetter, Unwritten, WhenFull, WriteBehind};

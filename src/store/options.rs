@@ -1,6 +1,7 @@
 //! What there is to choose of writing behind.
 
 use super::error::WriteError;
+use super::log::Log;
 use super::queue::{Dead, Rules};
 use crate::error::BuildError;
 use crate::load::Backoff;
@@ -59,7 +60,8 @@ pub(super) type OnAbandoned = dyn Fn(usize) + Send + Sync;
 /// # What a crash loses
 ///
 /// The queue is in memory: with the process goes what was accepted and not acknowledged, at most the bound, and what came within the delay
-/// and the time of a batch if the store keeps up.
+/// and the time of a batch if the store keeps up. With a journal (feature `journal`) nothing of it is lost with the process, and with the
+/// machine as much as was chosen.
 ///
 /// ```
 /// use cachette::store::{MemoryStore, WhenFull, WriteBehind};
@@ -94,6 +96,9 @@ pub struct WriteBehind<K, V, E> {
     pub(super) on_dead: Option<Box<OnDead<K, V, E>>>,
     pub(super) on_abandoned: Option<Box<OnAbandoned>>,
     pub(super) bytes_of: Option<Box<BytesOf<K, V>>>,
+    pub(super) log: Option<Arc<dyn Log<K, V>>>,
+    /// What an earlier process had accepted: numbers in the journal, keys and values.
+    pub(super) recovered: Vec<(u64, K, Option<V>)>,
 }
 
 impl<K, V, E> WriteBehind<K, V, E> {
@@ -115,6 +120,8 @@ impl<K, V, E> WriteBehind<K, V, E> {
             on_dead: None,
             on_abandoned: None,
             bytes_of: None,
+            log: None,
+            recovered: Vec::new(),
         }
     }
 
@@ -207,6 +214,15 @@ impl<K, V, E> WriteBehind<K, V, E> {
     /// there were any. A panic in it is caught.
     pub fn on_abandoned(mut self, hear: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.on_abandoned = Some(Box::new(hear));
+        self
+    }
+
+    /// Notes every change in a journal before it is accepted, and makes first what an earlier process left in it: see
+    /// [`WriteJournal`](super::WriteJournal). Writes of a key wait for each other then, and each for a call of the system, or for the disk.
+    #[cfg(feature = "journal")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "journal")))]
+    pub fn journal(mut self, journal: super::WriteJournal<K, V>) -> Self {
+        (self.log, self.recovered) = (Some(journal.log), journal.recovered);
         self
     }
 

@@ -74,6 +74,8 @@ pub(super) struct Accepted<V, E> {
     pub(super) value: Option<Arc<V>>,
     pub(super) version: u64,
     pub(super) bytes: u64,
+    /// Its number in the journal; 0 if it is in none.
+    noted: u64,
     /// The version of the first change that it stands for, and when that was accepted.
     first: u64,
     since: u64,
@@ -105,6 +107,8 @@ pub(super) struct Queue<K, V, E> {
     /// Keys that computations look at: how many do, and how many changes came since the first.
     watched: Lines<K, (u32, u64)>,
     ledger: Ledger,
+    /// Numbers in the journal that need not be made again: what others have replaced.
+    replaced: Vec<u64>,
     barriers: Vec<Barrier>,
     /// Who waits for room, the longest first.
     crowd: VecDeque<(u64, Waker)>,
@@ -171,9 +175,6 @@ pub(super) enum Refusal {
 pub(super) struct Pushed<K, V, E> {
     pub(super) fate: Arc<Fate<E>>,
     pub(super) key: Handle<K>,
-    /// Its version, and that of the one that it has replaced.
-    pub(super) version: u64,
-    pub(super) replaced: Option<u64>,
     /// There may be something to do.
     pub(super) ring: bool,
     pub(super) old: Option<Accepted<V, E>>,
@@ -250,6 +251,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             dead: HashMap::default(),
             watched: HashMap::default(),
             ledger: Ledger { ops: 0, bytes: 0, version, open: BTreeMap::new(), counts },
+            replaced: Vec::new(),
             barriers: Vec::new(),
             crowd: VecDeque::new(),
             given: 0,
@@ -265,6 +267,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         key: Keyed<K>,
         value: Option<Arc<V>>,
         bytes: u64,
+        noted: u64,
         now: u64,
     ) -> Result<Pushed<K, V, E>, Refused<K, V>> {
         if self.closing {
@@ -276,7 +279,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             let ready = line.flying.is_none() && line.rests.is_none();
             line.waiting.back_mut().map(|last| (last, ready))
         });
-        let Some((last, ready)) = waiting else { return self.add(key, value, bytes, now) };
+        let Some((last, ready)) = waiting else { return self.add(key, value, bytes, noted, now) };
         let ledger = &mut self.ledger;
         let room = self.rules.most_bytes.saturating_sub(ledger.bytes);
         if ledger.ops > 1 && bytes > last.bytes && bytes - last.bytes > room {
@@ -285,7 +288,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         ledger.version += 1;
         let (version, first, since) = (ledger.version, last.first, last.since);
         let fate = Arc::clone(&last.fate);
-        let new = Accepted { value, version, bytes, first, since, fate: Arc::clone(&fate) };
+        let new = Accepted { value, version, bytes, noted, first, since, fate: Arc::clone(&fate) };
         let old = std::mem::replace(last, new);
         ledger.bytes = ledger.bytes - old.bytes + bytes;
         ledger.counts.accepted += 1;
@@ -294,9 +297,30 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             self.ready_bytes = self.ready_bytes - old.bytes + bytes;
         }
         let ring = ready && self.is_full();
-        let replaced = Some(old.version);
+        note_replaced(&mut self.replaced, old.noted);
         let (key, old) = (Handle::Spare(key), Some(old));
-        Ok(Pushed { fate, key, version, replaced, ring, old, dead: None })
+        Ok(Pushed { fate, key, ring, old, dead: None })
+    }
+
+    /// Accepts what an earlier process had accepted: there is room for it.
+    pub(super) fn restore(
+        &mut self,
+        key: Keyed<K>,
+        value: Option<Arc<V>>,
+        of: (u64, u64),
+        now: u64,
+    ) {
+        let (bytes, noted) = of;
+        let rules = self.rules;
+        (self.rules.most, self.rules.most_bytes) = (usize::MAX, u64::MAX);
+        let pushed = self.push(key, value, bytes, noted, now);
+        self.rules = rules;
+        drop(pushed);
+    }
+
+    /// Numbers in the journal that are settled since this was last called, if there are so many.
+    pub(super) fn take_replaced(&mut self, least: usize) -> Vec<u64> {
+        if self.replaced.len() < least { Vec::new() } else { std::mem::take(&mut self.replaced) }
     }
 
     /// True if so much more may be held. What is larger than all that may be has the queue for itself.
@@ -311,6 +335,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         key: Keyed<K>,
         value: Option<Arc<V>>,
         bytes: u64,
+        noted: u64,
         now: u64,
     ) -> Result<Pushed<K, V, E>, Refused<K, V>> {
         let freed = self.dead.get(&key).map(|dead| dead.bytes);
@@ -329,7 +354,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         };
         let version = self.ledger.accept(bytes, now);
         let (first, since) = (version, now);
-        let new = Accepted { value, version, bytes, first, since, fate: Arc::clone(&fate) };
+        let new = Accepted { value, version, bytes, noted, first, since, fate: Arc::clone(&fate) };
         line.waiting.push_back(new);
         let mut ring = false;
         // A line that was there flies, or has others before this.
@@ -338,8 +363,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             self.ready_bytes += bytes;
             ring = self.ready.len() == 1 || self.is_full();
         }
-        let replaced = dead.as_ref().map(|dead| dead.version);
-        Ok(Pushed { fate, key, version, replaced, ring, old: None, dead })
+        Ok(Pushed { fate, key, ring, old: None, dead })
     }
 
     /// True if there is a batch of the largest size, and it may fly.
@@ -436,5 +460,11 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             }
             None => self.crowd.pop_front().map(|(_, waker)| waker),
         }
+    }
+}
+
+fn note_replaced(replaced: &mut Vec<u64>, noted: u64) {
+    if noted != 0 {
+        replaced.push(noted);
     }
 }

@@ -40,6 +40,10 @@ pub struct WriteStats {
     pub written_through: u64,
     /// From when a change was accepted, or the first that it stands for, to its acknowledgement.
     pub latency: Latencies,
+    /// The journal, if there is one.
+    #[cfg(feature = "journal")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "journal")))]
+    pub journal: Option<super::JournalStats>,
 }
 
 /// How long things took: counts, by time, each cell a quarter of a power of two wide.

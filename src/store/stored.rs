@@ -232,6 +232,16 @@ where
         let counts = queue.counts().clone();
         drop(queue);
         let oldest = oldest.map(|since| Duration::from_nanos(now.saturating_sub(since)));
-        WriteStats { held, held_bytes, dirty, dead, oldest, in_flight, ..counts.into_stats() }
+        WriteStats {
+            held,
+            held_bytes,
+            dirty,
+            dead,
+            oldest,
+            in_flight,
+            #[cfg(feature = "journal")]
+            journal: behind.log.as_ref().map(|log| log.stats()),
+            ..counts.into_stats()
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What is dead, barriers, and the end.
 
-use super::{Accepted, Barrier, Line, Queue};
+use super::{Accepted, Barrier, Line, Queue, note_replaced};
 use crate::store::error::WriteError;
 use crate::store::fate::Fate;
 use crate::store::keyed::Keyed;
@@ -14,6 +14,8 @@ pub(in crate::store) struct Dead<K, V, E> {
     pub(in crate::store) value: Option<Arc<V>>,
     pub(in crate::store) version: u64,
     pub(in crate::store) bytes: u64,
+    /// Its number in the journal.
+    pub(in crate::store) noted: u64,
     pub(in crate::store) since: u64,
     pub(in crate::store) attempts: u32,
     pub(in crate::store) error: WriteError<E>,
@@ -51,6 +53,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         let dead = self.dead.remove(key)?;
         self.ledger.ops -= 1;
         self.ledger.bytes -= dead.bytes;
+        note_replaced(&mut self.replaced, dead.noted);
         Some(dead)
     }
 
@@ -76,10 +79,13 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         let dead = self.list_dead();
         for dead in &dead {
             self.forget_dead(&dead.key);
-            let Dead { version, bytes, .. } = *dead;
+            // It is open all the same.
+            self.replaced.retain(|noted| *noted != dead.noted);
+            let Dead { version, bytes, noted, .. } = *dead;
             let value = dead.value.clone();
             let fate = Fate::new();
-            let accepted = Accepted { value, version, bytes, first: version, since: now, fate };
+            let first = version;
+            let accepted = Accepted { value, version, bytes, noted, first, since: now, fate };
             self.note_change(&dead.key);
             self.ledger.open.insert(version, now);
             self.ledger.ops += 1;

@@ -1,6 +1,6 @@
 //! What is tried next, and what becomes of it.
 
-use super::{Accepted, Dead, Line, Queue};
+use super::{Accepted, Dead, Line, Queue, note_replaced};
 use crate::store::error::WriteError;
 use crate::store::fate::Fate;
 use crate::store::keyed::Keyed;
@@ -63,15 +63,13 @@ pub(in crate::store) struct Failed<E> {
 
 /// What is to be done outside the lock when a batch has ended.
 pub(in crate::store) struct Settled<K, V, E> {
-    /// Acknowledged: the version, and how long it took since the first change that it stands for.
-    pub(in crate::store) done: Vec<(u64, u64)>,
+    /// Numbers in the journal that need not be made again.
+    pub(in crate::store) settled: Vec<u64>,
     pub(in crate::store) dead: Vec<Dead<K, V, E>>,
     /// Fates that are known now.
     fates: Vec<Known<E>>,
     /// The second of each follows the first.
     adopted: Vec<[Arc<Fate<E>>; 2]>,
-    /// Versions that newer ones have replaced.
-    pub(in crate::store) replaced: Vec<u64>,
     wakers: Vec<Waker>,
 }
 
@@ -159,7 +157,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         &mut self,
         key: &Arc<Keyed<K>>,
         value: Option<Arc<V>>,
-        bytes: u64,
+        (bytes, noted): (u64, u64),
         now: u64,
     ) -> Option<Alone<K, V, E>> {
         if self.closing || self.lines.contains_key(&**key) {
@@ -169,7 +167,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         let version = self.ledger.accept(bytes, now);
         self.note_change(key);
         let (first, since, fate) = (version, now, Fate::new());
-        let flying = Accepted { value: value.clone(), version, bytes, first, since, fate };
+        let flying = Accepted { value: value.clone(), version, bytes, noted, first, since, fate };
         let mut line = Line::new(self.rules.batch);
         line.flying = Some(flying);
         self.lines.insert(Arc::clone(key), line);
@@ -188,6 +186,8 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         draw: f64,
     ) -> Settled<K, V, E> {
         let mut settled = Settled::new();
+        // Before those that stand for them.
+        settled.settled.append(&mut self.replaced);
         self.flights -= 1;
         let size = batch.len();
         match outcome {
@@ -217,12 +217,14 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         now: u64,
     ) -> Settled<K, V, E> {
         let mut settled = Settled::new();
+        settled.settled.append(&mut self.replaced);
         self.flights -= 1;
         match outcome {
             Ok(()) => self.acknowledge(item, now, &mut settled),
             Err(error) => {
                 if let Some(flying) = self.land(item) {
                     self.tell_barriers(flying.first, false);
+                    note_replaced(&mut settled.settled, flying.noted);
                     self.leave(flying, Err(error), &mut settled);
                     self.go_on(&item.key);
                 }
@@ -243,7 +245,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         let took = now.saturating_sub(flying.since);
         self.ledger.counts.written += 1;
         self.ledger.counts.latency.note(took);
-        settled.done.push((item.version, took));
+        note_replaced(&mut settled.settled, flying.noted);
         self.tell_barriers(flying.first, true);
         self.leave(flying, Ok(()), settled);
         self.go_on(&item.key);
@@ -298,7 +300,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
                 self.ledger.leave(newer.first, flying.bytes);
                 (newer.first, newer.since) = (flying.first, flying.since);
                 self.ledger.counts.coalesced += 1;
-                settled.replaced.push(flying.version);
+                note_replaced(&mut settled.settled, flying.noted);
                 settled.adopted.push([Arc::clone(&newer.fate), flying.fate]);
                 return self.rest_or_not(item, rest, now, draw);
             }
@@ -337,6 +339,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             value: flying.value.clone(),
             version: flying.version,
             bytes: flying.bytes,
+            noted: flying.noted,
             since: flying.since,
             attempts,
             error: error.clone(),
@@ -346,6 +349,8 @@ impl<K: Eq, V, E> Queue<K, V, E> {
             self.ledger.ops += 1;
             self.ledger.bytes += dead.bytes;
             self.dead.insert(Arc::clone(&item.key), dead.clone());
+        } else {
+            note_replaced(&mut settled.settled, dead.noted);
         }
         settled.dead.push(dead);
         self.leave(flying, Err(error.clone()), settled);
@@ -397,11 +402,10 @@ pub(in crate::store) fn fall(
 impl<K, V, E> Settled<K, V, E> {
     pub(super) fn new() -> Self {
         Self {
-            done: Vec::new(),
+            settled: Vec::new(),
             dead: Vec::new(),
             fates: Vec::new(),
             adopted: Vec::new(),
-            replaced: Vec::new(),
             wakers: Vec::new(),
         }
     }

@@ -295,7 +295,11 @@ where
     /// Takes what was given up: they need no room any more.
     #[must_use = "these are all that is left of the writes"]
     pub fn take_dead(&self) -> Vec<Unwritten<K, V, E>> {
-        let dead = self.inner.behind().map(|behind| behind.wake_after(Queue::take_dead));
+        let dead = self.inner.behind().map(|behind| {
+            let dead = behind.wake_after(Queue::take_dead);
+            behind.settle_replaced(0);
+            dead
+        });
         dead.unwrap_or_default().into_iter().map(Into::into).collect()
     }
 }
