@@ -71,6 +71,7 @@ fn sum(news: &[String]) -> i64 {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn it_knows_what_a_slow_one_knows(steps in prop::collection::vec(step(), 1..80)) {
         let (clock, mut slow) = (ManualClock::new(), Slow::default());
