@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Of a room, or of a user.
+/// A room's, or a user's.
 pub(crate) type Name = &'static str;
 
 /// How many are in each room, and what has been told of them. Who comes is one more and who goes one less, each once: what two threads do
@@ -26,7 +26,7 @@ impl Told {
 }
 
 pub(crate) struct Presence<C> {
-    /// The newest connection of each user in each room. An eviction would be a lie, so there is none: in a full house newcomers are refused.
+    /// The newest connection of each user in each room. An eviction would be a lie, so there is none: a full house refuses newcomers.
     pub(crate) online: Cache<(Name, Name), u64>,
     /// When a user was last heard, by the clock. Here an eviction only forgets who has not been heard for long.
     pub(crate) seen: Cache<Name, Duration>,
@@ -83,8 +83,8 @@ impl<C: Clock + Clone + 'static> Presence<C> {
         users
     }
 
-    /// How many are in a room, and those who have gone silent since `online.maintain()`: a `Maintainer` calls it every second, or a timer
-    /// of yours. O(log rooms).
+    /// How many are in a room, with those who have gone silent since the last `online.maintain()`: let a timer call that every second or
+    /// so. O(log rooms).
     pub(crate) fn count(&self, room: Name) -> i64 {
         self.told.0.lock().unwrap().0.get(room).copied().unwrap_or(0)
     }

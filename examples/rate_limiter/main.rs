@@ -26,7 +26,7 @@ use std::{thread, time::Duration};
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// How many of so many requests pass, if each of 8 threads makes as many as the others.
-pub(crate) fn at_once(limiter: &Limiter, requests: u32) -> u32 {
+fn at_once(limiter: &Limiter, requests: u32) -> u32 {
     let passed = AtomicU32::new(0);
     let some = || {
         for _ in 0..requests / 8 {

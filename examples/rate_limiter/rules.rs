@@ -2,8 +2,8 @@
 //!
 //! A limiter is a cache of what it knows of each client, and a rule. It is only as good as its memory: who is evicted begins anew, so
 //! someone with many addresses could push out the count of one. Here nobody is evicted. Where there is no room left a newcomer is
-//! denied, until the time of others is over, and each such denial looks through the whole cache for what has expired. So have room for
-//! all clients that may come within two windows. (`compute` says `Refused`, if you would rather let newcomers pass.)
+//! denied until the time of others is over, and each such denial looks into every segment of the cache for what has expired. So have
+//! room for all clients that may come within two windows. (`compute` says `Refused`, if you would rather let newcomers pass.)
 
 use cachette::policy::NoEviction;
 use cachette::{BuildError, Cache, Clock, Compute, Computed};
