@@ -7,6 +7,12 @@ mod batch_loader;
 #[path = "../examples/custom_policy.rs"]
 mod custom_policy;
 #[expect(dead_code, reason = "an example's `main` prints what the test compares")]
+#[path = "../examples/presence/main.rs"]
+mod presence;
+#[expect(dead_code, reason = "an example's `main` prints what the test compares")]
+#[path = "../examples/rate_limiter/main.rs"]
+mod rate_limiter;
+#[expect(dead_code, reason = "an example's `main` prints what the test compares")]
 #[path = "../examples/read_through.rs"]
 mod read_through;
 #[expect(dead_code, reason = "an example's `main` prints what the test compares")]
@@ -41,6 +47,18 @@ fn custom_policy_prints_what_it_says() {
 fn batch_loader_prints_what_it_says() {
     let says = documented(include_str!("../examples/batch_loader.rs"));
     assert_eq!(batch_loader::show().lines().collect::<Vec<_>>(), says);
+}
+
+#[test]
+fn presence_prints_what_it_says() {
+    let says = documented(include_str!("../examples/presence/main.rs"));
+    assert_eq!(presence::show().unwrap().lines().collect::<Vec<_>>(), says);
+}
+
+#[test]
+fn rate_limiter_prints_what_it_says() {
+    let says = documented(include_str!("../examples/rate_limiter/main.rs"));
+    assert_eq!(rate_limiter::show().unwrap().lines().collect::<Vec<_>>(), says);
 }
 
 #[test]
