@@ -46,6 +46,8 @@ mod builder;
 mod cache;
 mod caught;
 #[cfg(not(cachette_loom))]
+mod crc;
+#[cfg(not(cachette_loom))]
 mod engine;
 #[cfg(cachette_loom)]
 #[path = "engine/modelled.rs"]

@@ -33,11 +33,9 @@
 //! same in every version, so what is named as the reason is what was written, and not what became of it on the way. Nothing is allocated by what
 //! a field says before it was held against the limit, or against the bytes that are there.
 
-mod crc;
-
 use super::compress::{Broken, Compression, unsqueeze};
+use crate::crc::crc32;
 use crate::sync::Arc;
-use crc::crc32;
 use std::borrow::Cow;
 use std::time::Duration;
 use thiserror::Error;

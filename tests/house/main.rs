@@ -48,7 +48,7 @@ const SYNC_ONLY: &[&[&str]] = &[
 /// Who may import whom: a module may use its own layer and every layer of a lower rank. A path belongs to the layer that
 /// names its longest prefix. Layers of one rank do not know each other.
 const LAYERS: &[(u8, &[&str])] = &[
-    (0, &["observe", "time", "sync", "error", "hash", "caught", "engine::sys"]),
+    (0, &["observe", "time", "sync", "error", "hash", "crc", "caught", "engine::sys"]),
     (1, &["engine::code", "engine::slab", "engine::column", "engine::epoch"]),
     (2, &["policy::list", "policy::sketch"]),
     (3, &["policy"]),

@@ -32,7 +32,7 @@ const fn tables() -> [[u32; 256]; 8] {
 }
 
 /// The checksum of the parts, as if they were one: O(bytes).
-pub(super) fn crc32(parts: &[&[u8]]) -> u32 {
+pub(crate) fn crc32(parts: &[&[u8]]) -> u32 {
     !parts.iter().fold(!0, |crc, part| after(crc, part))
 }
 
