@@ -94,6 +94,7 @@ mod arc;
 mod clock;
 mod fifo;
 mod ghosts;
+mod heat;
 mod hits;
 mod lazy;
 mod lfu;
@@ -127,6 +128,7 @@ pub use adaptive::Adaptive;
 pub use arc::AdaptiveReplacement;
 pub use clock::Clock;
 pub use fifo::Fifo;
+pub use heat::Heat;
 pub(crate) use hits::Counts;
 pub use hits::{HitCounters, Touch, Use};
 pub use lfu::Lfu;
@@ -203,6 +205,9 @@ impl Meta {
     }
 }
 
+/// Some entries, in a policy's order.
+pub type Walk<'a> = Box<dyn Iterator<Item = Slot> + 'a>;
+
 /// A policy's answer to "who leaves?".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {
@@ -246,6 +251,10 @@ pub enum Victim {
 ///    and the entry's hit counter goes along. From then on `to` counts as inserted and `from` as removed. If its weight is
 ///    what it was, `to` stands in the order where `from` stood, and every other entry where it did. (The default body makes `to` a
 ///    newcomer instead: enough to begin with, but [the suite](self#write-your-own) rejects it.)
+///
+/// For snapshots, if the policy takes part in them:
+///
+/// 10. [`coldest_after`](Self::coldest_after) is `coldest` from behind any entry that it names.
 ///
 /// A policy that panics is replaced by a fresh one, which is shown the resident entries again; the panic is counted in
 /// the statistics and goes no further.
@@ -385,6 +394,37 @@ pub trait EvictionPolicy: Send {
     /// The entries from the one that would leave last.
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_>;
 
+    /// The order of [`coldest`](Self::coldest) from the entry behind `after` on, or all of it, found in O(1) and walked in O(1) a
+    /// step: a snapshot asks for 64 at a time, between which others write. `None`, as by default, says that this policy cannot: its
+    /// entries are saved in no order.
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let _ = after;
+        None
+    }
+
+    /// What a snapshot is to keep of an entry beside its place. By default what its counter holds. O(1).
+    fn heat(&self, slot: Slot, hits: &HitCounters<'_>) -> Heat {
+        Heat::new(hits.get(slot).into(), false)
+    }
+
+    /// The entry in `slot`, which was just inserted, comes out of a snapshot, and was this hot. Colder ones came before it, as a rule.
+    /// By default so many hits are counted. O(1).
+    fn warm(&mut self, slot: Slot, heat: Heat, hits: &mut HitCounters<'_>) {
+        (0..heat.uses.min(u8::MAX.into())).for_each(|_| hits.record(slot));
+    }
+
+    /// What the policy has learned of its load as a whole, for a snapshot: a word of its own making that no other policy takes for one
+    /// of its. 0, as by default, is nothing. O(1).
+    fn learned(&self) -> u64 {
+        0
+    }
+
+    /// The policy is to go on with what was [`learned`](Self::learned): it has all the entries of a snapshot. A word that it has not made
+    /// changes nothing. O(1).
+    fn recall(&mut self, learned: u64) {
+        let _ = learned;
+    }
+
     /// Checks every invariant of the policy's own structure.
     ///
     /// # Panics
@@ -441,6 +481,21 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
     }
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         (**self).hottest()
+    }
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        (**self).coldest_after(after)
+    }
+    fn heat(&self, slot: Slot, hits: &HitCounters<'_>) -> Heat {
+        (**self).heat(slot, hits)
+    }
+    fn warm(&mut self, slot: Slot, heat: Heat, hits: &mut HitCounters<'_>) {
+        (**self).warm(slot, heat, hits);
+    }
+    fn learned(&self) -> u64 {
+        (**self).learned()
+    }
+    fn recall(&mut self, learned: u64) {
+        (**self).recall(learned);
     }
     fn assert_valid(&self) {
         (**self).assert_valid();
