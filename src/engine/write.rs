@@ -53,6 +53,9 @@ pub(crate) enum When<'a, F> {
     Always,
     /// The key has no live entry.
     Absent,
+    /// The key has no live entry, and nobody loads one.
+    #[cfg(feature = "serde")]
+    Unclaimed,
     /// The key's entry, or its absence, is still this one. The caller keeps the slot from being used again.
     Current(Option<Slot>),
     /// This load's mark is still there.
@@ -196,7 +199,7 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
         let now = if timed { clock() } else { 0 };
         let slot = segment.find(self.hash, key);
         let live = slot.filter(|&slot| !segment.is_dead(slot, now));
-        if !self.holds(segment, live) {
+        if !self.holds(segment, key, live) {
             return Step::NotMet;
         }
         if !matches!(self.when, When::Load(_)) {
@@ -247,10 +250,12 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
     }
 
     #[inline]
-    fn holds(&self, segment: &mut Segment<'_, K, V, F>, live: Option<Slot>) -> bool {
+    fn holds(&self, segment: &mut Segment<'_, K, V, F>, key: &K, live: Option<Slot>) -> bool {
         match self.when {
             When::Always => true,
             When::Absent => live.is_none(),
+            #[cfg(feature = "serde")]
+            When::Unclaimed => live.is_none() && segment.pending().load(self.hash, key).is_none(),
             When::Current(expected) => live == expected,
             When::Load(load) => segment.pending().has_load(self.hash, load),
         }
