@@ -71,6 +71,9 @@ mod observe;
 mod pinned;
 #[cfg(not(cachette_loom))]
 pub mod policy;
+#[cfg(all(feature = "serde", not(cachette_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub mod snapshot;
 #[cfg(not(cachette_loom))]
 pub mod store;
 #[cfg(not(cachette_loom))]
