@@ -122,19 +122,19 @@ mod tests {
 
     #[test]
     fn the_counters_of_a_snapshot_go_into_any_policy() {
-        let slot = Slot::new(0);
-        let warmed = |mut policy: Box<dyn EvictionPolicy>, max| {
+        fn warmed(mut policy: impl EvictionPolicy, max: u8) -> u8 {
+            let slot = Slot::new(0);
             let mut hits = HitCounters::new(max);
             policy.insert(slot, &Meta::new(1, 1, u64::MAX));
             policy.warm(slot, Heat::new(1_000_000, true), &mut hits);
             policy.assert_valid();
             hits.get(slot)
-        };
-        assert_eq!(warmed(Box::new(Sieve::new()), 1), 1);
-        assert_eq!(warmed(Box::new(S3Fifo::new()), 3), 3);
-        assert_eq!(warmed(Box::new(Lru::new()), 0), 0);
-        assert_eq!(warmed(Box::new(WTinyLfu::new()), 0), 0);
-        assert_eq!(warmed(Box::new(Adaptive::new()), 3), 0);
+        }
+        assert_eq!(warmed(Sieve::new(), 1), 1);
+        assert_eq!(warmed(S3Fifo::new(), 3), 3);
+        assert_eq!(warmed(Lru::new(), 0), 0);
+        assert_eq!(warmed(WTinyLfu::new(), 0), 0);
+        assert_eq!(warmed(Adaptive::new(), 3), 0);
     }
 
     #[test]

@@ -140,6 +140,14 @@ impl<W: Write> Writer<W> {
     }
 }
 
+/// A block that is as it was written.
+pub(super) struct Block<'a> {
+    /// Where the payload is in the file.
+    pub(super) offset: u64,
+    pub(super) entries: u32,
+    pub(super) payload: &'a [u8],
+}
+
 /// Reads a snapshot, block by block.
 pub(super) struct Blocks<R> {
     from: R,
@@ -198,8 +206,8 @@ impl<R: Read> Blocks<R> {
         Ok(bytes)
     }
 
-    /// The next block: where its payload is in the file, how many entries it has, and the payload. `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, u32, &[u8])>, SnapshotError> {
+    /// The next block; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Block<'_>>, SnapshotError> {
         let start = self.offset;
         let damaged = |what| SnapshotError::Damaged { offset: start, what };
         let head: [u8; 12] = self.bytes("it ends before its end")?;
@@ -223,7 +231,7 @@ impl<R: Read> Blocks<R> {
         }
         if entries != END {
             self.entries += u64::from(entries);
-            return Ok(Some((payload, entries, &self.payload)));
+            return Ok(Some(Block { offset: payload, entries, payload: &self.payload }));
         }
         if self.payload != self.entries.to_le_bytes() {
             return Err(damaged("blocks are missing: the number of entries is wrong"));
@@ -267,7 +275,7 @@ mod tests {
         let mut blocks = Blocks::begin(bytes, 9)?;
         assert_eq!((blocks.date, blocks.learned), (1_000, 5));
         let mut keys = Vec::new();
-        while let Some((_, entries, mut payload)) = blocks.next()? {
+        while let Some(Block { entries, mut payload, .. }) = blocks.next()? {
             for _ in 0..entries {
                 let ((mark, key, value), rest): ((Mark, u32, String), _) =
                     postcard::take_from_bytes(payload).unwrap();

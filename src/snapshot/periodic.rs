@@ -3,7 +3,7 @@
 use super::{Saved, Snapshot, SnapshotError};
 use crate::cache::Cache;
 use crate::caught::caught;
-use crate::load::Spawn;
+use crate::load::{LoadingCache, Spawn};
 use crate::sync::{Arc, Mutex, Weak};
 use serde::Serialize;
 use std::fmt;
@@ -39,16 +39,19 @@ use std::time::Duration;
 pub struct Autosave {
     ticks: Arc<Ticks>,
     /// Takes the last one, until it is taken.
-    last: Option<Box<dyn FnOnce() -> Outcome + Send + Sync>>,
+    last: Option<Box<Last>>,
 }
 
 type Outcome = Result<Saved, SnapshotError>;
+type Save = dyn Fn() -> Option<Outcome> + Send + Sync;
+type Last = dyn FnOnce() -> Outcome + Send + Sync;
+type Told = dyn Fn(&Outcome) + Send + Sync;
 
 /// What the tasks in the background share.
 struct Ticks {
     /// Takes one; nothing once the cache is gone.
-    save: Box<dyn Fn() -> Option<Outcome> + Send + Sync>,
-    told: Box<dyn Fn(&Outcome) + Send + Sync>,
+    save: Box<Save>,
+    told: Box<Told>,
     spawn: Box<dyn Spawn>,
     period: Duration,
     /// One at a time: who takes one has this. True once there are to be no more.
@@ -75,15 +78,57 @@ impl Autosave {
         let (weak, to) = (Arc::downgrade(cache), path.clone());
         let save = move || weak.upgrade().map(|cache| save(&cache, snapshot, &to));
         let cache = Arc::clone(cache);
-        let ticks = Arc::new(Ticks {
-            save: Box::new(save),
-            told: Box::new(told),
-            spawn: Box::new(spawn),
-            period,
-            stopped: Mutex::new(false),
-        });
+        let last = move || self::save(&cache, snapshot, &path);
+        Self::begin(Box::new(save), Box::new(last), period, Box::new(spawn), Box::new(told))
+    }
+
+    /// As [`start`](Self::start), for a cache with its loader. O(1).
+    ///
+    /// ```
+    /// use cachette::{Cache, Threads, snapshot::{Autosave, Snapshot}};
+    /// use std::time::Duration;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("cachette-doc-loading-{}", std::process::id()));
+    /// let users = Cache::builder().capacity(100).loader(|id: &u32| format!("user {id}")).build()?;
+    /// let day = Duration::from_secs(86_400);
+    /// let saving = Autosave::start_loading(&users, Snapshot::new(), &path, day, Threads::new(), |_| ());
+    /// users.load(&7)?;
+    /// assert_eq!(saving.close()?.entries, 1);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn start_loading<K, V, E, S>(
+        cache: &LoadingCache<K, V, E, S>,
+        snapshot: Snapshot,
+        path: impl Into<PathBuf>,
+        period: Duration,
+        spawn: impl Spawn + 'static,
+        told: impl Fn(&Result<Saved, SnapshotError>) + Send + Sync + 'static,
+    ) -> Self
+    where
+        K: Hash + Eq + Serialize + Send + Sync + 'static,
+        V: Serialize + Send + Sync + 'static,
+        E: 'static,
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        let path = path.into();
+        let (weak, to) = (cache.downgrade(), path.clone());
+        let save = move || weak.upgrade().map(|cache| save(&cache, snapshot, &to));
+        let cache = cache.clone();
+        let last = move || self::save(&cache, snapshot, &path);
+        Self::begin(Box::new(save), Box::new(last), period, Box::new(spawn), Box::new(told))
+    }
+
+    fn begin(
+        save: Box<Save>,
+        last: Box<Last>,
+        period: Duration,
+        spawn: Box<dyn Spawn>,
+        told: Box<Told>,
+    ) -> Self {
+        let ticks = Arc::new(Ticks { save, told, spawn, period, stopped: Mutex::new(false) });
         ticks.wait();
-        Self { ticks, last: Some(Box::new(move || self::save(&cache, snapshot, &path))) }
+        Self { ticks, last: Some(last) }
     }
 
     /// Ends it, and takes the last snapshot now. One that is under way is waited for. O(entries), plus the disk.

@@ -1,6 +1,6 @@
 //! From bytes to a cache.
 
-use super::format::{Blocks, Mark};
+use super::format::{Block, Blocks, Mark};
 use super::save::since_1970;
 use super::{Restored, SnapshotError};
 use crate::cache::Cache;
@@ -52,8 +52,8 @@ where
     let age = since_1970(cache.clock.date()).saturating_sub(blocks.date);
     let mut restoring = Restoring { cache, start: cache.now(), age, done: Restored::default() };
     restoring.done.age = Duration::from_nanos(age);
-    while let Some((offset, entries, payload)) = blocks.next()? {
-        restoring.block(offset, entries, payload)?;
+    while let Some(block) = blocks.next()? {
+        restoring.block(&block)?;
     }
     cache.engine.stripes().for_each(|stripe| stripe.lock().recall(blocks.learned));
     Ok(restoring.done)
@@ -74,7 +74,8 @@ where
     V: DeserializeOwned,
     S: BuildHasher,
 {
-    fn block(&mut self, offset: u64, entries: u32, payload: &[u8]) -> Result<(), SnapshotError> {
+    fn block(&mut self, block: &Block<'_>) -> Result<(), SnapshotError> {
+        let &Block { offset, entries, payload } = block;
         let wrong = |rest: &[u8], reason: &dyn std::fmt::Display| SnapshotError::Entry {
             offset: offset + (payload.len() - rest.len()) as u64,
             reason: reason.to_string(),

@@ -103,7 +103,7 @@ proptest! {
         let done = restored(&after, &bytes).unwrap();
         prop_assert_eq!(done.age, seconds(gap));
         let mut alive = 0;
-        for (key, value) in before.iter() {
+        for (key, value) in &before {
             let left = before.time_to_live_of(&key).unwrap();
             let due = match left {
                 Duration::MAX => Some(Duration::MAX),
