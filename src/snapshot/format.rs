@@ -327,6 +327,17 @@ mod tests {
     }
 
     #[test]
+    fn the_end_counts_the_entries() {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::begin(&mut bytes, 9, 1_000, 5).unwrap();
+        assert!(writer.push(MARK, &1_u32, &"v".repeat(1_000)));
+        writer.entries = 1;
+        writer.end().unwrap();
+        let Err(SnapshotError::Damaged { what, .. }) = read(&bytes) else { panic!("read") };
+        assert!(what.contains("the number of entries is wrong"), "{what}");
+    }
+
+    #[test]
     fn what_cannot_be_encoded_leaves_no_trace() {
         struct Never;
         impl Serialize for Never {
