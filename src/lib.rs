@@ -23,7 +23,8 @@
 //!
 //! # When not to use it
 //!
-//! - Entries must survive the process, or be shared between processes: use a store, and put a cache before it.
+//! - Entries must survive the process, or be shared between processes: use a store, and put a cache before it. (To be warm
+//!   after a restart, it needs none: `snapshot`, feature `serde`.)
 //! - Nothing is ever evicted and nothing expires: a concurrent map is simpler.
 //! - One thread owns the data: an unsynchronised map with a list costs less.
 //!

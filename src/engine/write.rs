@@ -199,7 +199,12 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
         let now = if timed { clock() } else { 0 };
         let slot = segment.find(self.hash, key);
         let live = slot.filter(|&slot| !segment.is_dead(slot, now));
-        if !self.holds(segment, key, live) {
+        if !self.holds(segment, live) {
+            return Step::NotMet;
+        }
+        #[cfg(feature = "serde")]
+        if matches!(self.when, When::Unclaimed) && segment.pending().load(self.hash, key).is_some()
+        {
             return Step::NotMet;
         }
         if !matches!(self.when, When::Load(_)) {
@@ -250,12 +255,12 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
     }
 
     #[inline]
-    fn holds(&self, segment: &mut Segment<'_, K, V, F>, key: &K, live: Option<Slot>) -> bool {
+    fn holds(&self, segment: &mut Segment<'_, K, V, F>, live: Option<Slot>) -> bool {
         match self.when {
             When::Always => true,
             When::Absent => live.is_none(),
             #[cfg(feature = "serde")]
-            When::Unclaimed => live.is_none() && segment.pending().load(self.hash, key).is_none(),
+            When::Unclaimed => live.is_none(),
             When::Current(expected) => live == expected,
             When::Load(load) => segment.pending().has_load(self.hash, load),
         }

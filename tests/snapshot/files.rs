@@ -33,10 +33,10 @@ fn a_save_replaces_the_old_file() {
         cache.clear();
         (0..entries).for_each(|key| cache.put(key, "v".repeat(50)));
         let saved = cache.save(place.file()).unwrap();
-        assert_eq!((saved.entries, saved.skipped), (entries.into(), 0));
+        assert_eq!((saved.entries, saved.skipped), (u64::from(entries), 0));
         assert_eq!(saved.bytes, std::fs::metadata(place.file()).unwrap().len());
         let again = Cache::<u32, String>::new(10_000);
-        assert_eq!(again.restore(place.file()).unwrap().entries, entries.into());
+        assert_eq!(again.restore(place.file()).unwrap().entries, u64::from(entries));
         assert_eq!(place.names(), ["cache"]);
     }
 }
