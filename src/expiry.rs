@@ -147,10 +147,22 @@ where
         let Some(most) = &rules.freshness else {
             return (self.lived(hash, entry, ttl, rules.live), None);
         };
-        let own =
-            rules.freshness_by.as_ref().map_or(*most, |by| by(&entry.key, &entry.value, *most));
+        let own = self.freshness_of(entry, *most);
         let cost = if let Ttl::Loaded(took) = ttl { took } else { 0 };
         (self.lived(hash, entry, ttl, nanos(own.ttl)), Some(own.terms(cost, most)))
+    }
+
+    /// The freshness of one value, where that of all is `most`.
+    fn freshness_of(&self, entry: &Entry<K, V>, most: Freshness) -> Freshness {
+        let by = self.lifetimes.freshness_by.as_ref();
+        by.map_or(most, |by| by(&entry.key, &entry.value, most))
+    }
+
+    /// What is to be noted of the freshness of a value that comes out of a snapshot, and took so long to load.
+    #[cfg(feature = "serde")]
+    pub(crate) fn restored_terms(&self, entry: &Entry<K, V>, cost: u64) -> Option<Terms> {
+        let most = self.lifetimes.freshness.as_ref()?;
+        Some(self.freshness_of(entry, *most).terms(cost, most))
     }
 
     /// How long an entry is to live, where the cache's own time to live is `configured`.

@@ -23,7 +23,8 @@
 //!
 //! # When not to use it
 //!
-//! - Entries must survive the process, or be shared between processes: use a store, and put a cache before it.
+//! - Entries must survive the process, or be shared between processes: use a store, and put a cache before it. (To be warm
+//!   after a restart, it needs none: `snapshot`, feature `serde`.)
 //! - Nothing is ever evicted and nothing expires: a concurrent map is simpler.
 //! - One thread owns the data: an unsynchronised map with a list costs less.
 //!
@@ -71,6 +72,9 @@ mod observe;
 mod pinned;
 #[cfg(not(cachette_loom))]
 pub mod policy;
+#[cfg(all(feature = "serde", not(cachette_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub mod snapshot;
 #[cfg(not(cachette_loom))]
 pub mod store;
 #[cfg(not(cachette_loom))]

@@ -9,6 +9,7 @@ use cachette::store::{
 use cachette::tier::Raw;
 use cachette::{Cache, Compute, Threads};
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -122,7 +123,7 @@ fn by_hand(store: &Arc<Files>, journal: WriteJournal<u64, String>) -> Stored {
     cache.write_behind(behind).build().unwrap()
 }
 
-pub fn text(value: impl ToString) -> String {
+fn text(value: impl fmt::Display + Copy) -> String {
     value.to_string()
 }
 

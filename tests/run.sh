@@ -213,7 +213,7 @@ locked_instructions() {
 }
 
 oldest() {
-    CARGO_TARGET_DIR="$TARGET/oldest" cargo "+$MINIMUM" check --lib --features test-kit,tokio,json,msgpack,postcard,lz4,zstd
+    CARGO_TARGET_DIR="$TARGET/oldest" cargo "+$MINIMUM" check --lib --features test-kit,tokio,json,msgpack,postcard,serde,lz4,zstd
 }
 
 replay_smoke() {

@@ -157,10 +157,49 @@ impl Guarded {
 
     #[inline]
     pub(crate) fn victim(&mut self, newcomer: Option<&Meta>, counts: &dyn Counts) -> Victim {
-        let max = if let Hears::Counter(max) = self.hears { max } else { 0 };
-        let mut victim = Victim::None;
+        let (max, mut victim) = (self.max(), Victim::None);
         self.call(|policy| victim = policy.victim(newcomer, &mut HitCounters::view(counts, max)));
         victim
+    }
+
+    /// Shows the policy to `look`.
+    #[cfg(feature = "serde")]
+    pub(crate) fn show(&mut self, look: impl FnOnce(&dyn EvictionPolicy)) {
+        self.call(|policy| look(policy));
+    }
+
+    /// What a snapshot is to keep of an entry.
+    #[cfg(feature = "serde")]
+    pub(crate) fn heat(&mut self, slot: Slot, counts: &dyn Counts) -> crate::policy::Heat {
+        let (max, mut heat) = (self.max(), crate::policy::Heat::default());
+        self.call(|policy| heat = policy.heat(slot, &HitCounters::view(counts, max)));
+        heat
+    }
+
+    /// The entry in `slot`, just inserted, was this hot.
+    #[cfg(feature = "serde")]
+    pub(crate) fn warm(&mut self, slot: Slot, heat: crate::policy::Heat, counts: &dyn Counts) {
+        let max = self.max();
+        self.call(|policy| policy.warm(slot, heat, &mut HitCounters::view(counts, max)));
+    }
+
+    /// What the policy has learned of its load.
+    #[cfg(feature = "serde")]
+    pub(crate) fn learned(&mut self) -> u64 {
+        let mut learned = 0;
+        self.call(|policy| learned = policy.learned());
+        learned
+    }
+
+    /// The policy is to go on with this.
+    #[cfg(feature = "serde")]
+    pub(crate) fn recall(&mut self, learned: u64) {
+        self.call(|policy| policy.recall(learned));
+    }
+
+    /// Where an entry's counter stops.
+    const fn max(&self) -> u8 {
+        if let Hears::Counter(max) = self.hears { max } else { 0 }
     }
 
     /// Whether an entry is to leave even where there is room.

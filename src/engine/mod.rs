@@ -35,6 +35,8 @@ mod state;
 mod stripe;
 mod stripes;
 pub(crate) mod sys;
+#[cfg(feature = "serde")]
+mod walk;
 pub(crate) mod wheel;
 mod write;
 
@@ -51,6 +53,9 @@ pub(crate) use segment::Segment;
 pub(crate) use slab::{Entry, Found, Held};
 pub(crate) use stripe::{Shared, Stripe};
 pub(crate) use write::{Lifetime, When, Write, Written};
+
+#[cfg(feature = "serde")]
+pub(crate) use walk::{Met, Walk};
 
 use epoch::Views;
 use slab::Slot;

@@ -450,7 +450,7 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
     }
 
     #[inline]
-    fn mend_if_broken(&mut self) {
+    pub(super) fn mend_if_broken(&mut self) {
         if self.state.policy.is_broken() {
             self.mend();
         }

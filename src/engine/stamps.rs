@@ -54,6 +54,13 @@ impl Stamps {
         self.words.get(slot.index()).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
+    /// Gives a full slot a word that no use has made.
+    pub(crate) fn set(&self, slot: Slot, word: u32) {
+        if let Some(words) = self.words.get(slot.index()) {
+            words.store(word, Ordering::Relaxed);
+        }
+    }
+
     fn touched(&self, word: Option<u32>) -> u32 {
         self.touch.word(word, self.now(), draw())
     }

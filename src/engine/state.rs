@@ -113,6 +113,12 @@ impl Counts for Noted<'_> {
         self.stamps.map_or(0, |stamps| stamps.get(slot))
     }
 
+    fn set_stamp(&self, slot: Slot, word: u32) {
+        if let Some(stamps) = self.stamps {
+            stamps.set(slot, word);
+        }
+    }
+
     fn now(&self) -> u64 {
         self.stamps.map_or(0, Stamps::now)
     }

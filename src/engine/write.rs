@@ -53,6 +53,9 @@ pub(crate) enum When<'a, F> {
     Always,
     /// The key has no live entry.
     Absent,
+    /// The key has no live entry, and nobody loads one.
+    #[cfg(feature = "serde")]
+    Unclaimed,
     /// The key's entry, or its absence, is still this one. The caller keeps the slot from being used again.
     Current(Option<Slot>),
     /// This load's mark is still there.
@@ -199,6 +202,11 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
         if !self.holds(segment, live) {
             return Step::NotMet;
         }
+        #[cfg(feature = "serde")]
+        if matches!(self.when, When::Unclaimed) && segment.pending().load(self.hash, key).is_some()
+        {
+            return Step::NotMet;
+        }
         if !matches!(self.when, When::Load(_)) {
             segment.pending().fence(self.hash, key, out);
         }
@@ -251,6 +259,8 @@ impl<'p, K: Eq, V, F: PartialEq> Attempt<'p, K, V, F> {
         match self.when {
             When::Always => true,
             When::Absent => live.is_none(),
+            #[cfg(feature = "serde")]
+            When::Unclaimed => live.is_none(),
             When::Current(expected) => live == expected,
             When::Load(load) => segment.pending().has_load(self.hash, load),
         }

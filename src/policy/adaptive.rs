@@ -71,7 +71,7 @@
 use super::lazy::{Lazy, Popularity};
 use super::regions::code_of;
 use super::sketch::Sketch;
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Slot, Victim, Walk};
 use crate::observe::Cause;
 use models::{MANNERS, Models};
 use std::fmt;
@@ -83,6 +83,9 @@ const COUNTS_TO: u8 = 3;
 
 /// Sampled residents whose counters each call that makes room looks at.
 const POLLS: usize = 2;
+
+/// What tells its [`learned`](EvictionPolicy::learned) from another policy's.
+const LEARNED: u64 = 0x4164_6170_7469_7600;
 
 /// Sketch and models are made when a share's first sixteenth is full: by then it is known how many entries will fit, and a cache that
 /// holds little costs little.
@@ -267,6 +270,43 @@ impl EvictionPolicy for Adaptive {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.lazy.hottest())
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        Some(self.lazy.coldest_after(after))
+    }
+
+    fn heat(&self, slot: Slot, hits: &HitCounters<'_>) -> Heat {
+        let popular =
+            self.learnt.as_ref().map_or(0, |it| it.sketch.estimate(code_of(hits.hash(slot))));
+        self.lazy.heat(slot, popular.saturating_add(hits.get(slot)))
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, hits: &mut HitCounters<'_>) {
+        if let Some(learnt) = &mut self.learnt {
+            // One use was its coming.
+            let uses = u8::try_from(heat.uses).unwrap_or(u8::MAX).saturating_sub(1);
+            learnt.sketch.add(code_of(hits.hash(slot)), uses);
+        }
+        if heat.proven {
+            self.lazy.protect(slot);
+        }
+    }
+
+    /// Its manner.
+    fn learned(&self) -> u64 {
+        let at = MANNERS.iter().position(|&manner| manner == self.lazy.manner);
+        at.map_or(0, |at| LEARNED | at as u64)
+    }
+
+    fn recall(&mut self, learned: u64) {
+        let at = usize::try_from(learned ^ LEARNED).ok();
+        if let Some(&manner) = at.and_then(|at| MANNERS.get(at)) {
+            self.lazy.manner = manner;
+            if let Some(learnt) = &mut self.learnt {
+                learnt.models.begin_with(manner);
+            }
+        }
     }
 
     fn assert_valid(&self) {

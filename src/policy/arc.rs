@@ -67,7 +67,7 @@
 
 use super::ghosts::Ghosts;
 use super::queues::{Queue, Queues, kept};
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Slot, Victim, Walk};
 use crate::observe::Cause;
 use std::fmt;
 
@@ -75,6 +75,9 @@ use std::fmt;
 const ONCE: Queue = 0;
 /// T2, and B2 among the ghosts.
 const AGAIN: Queue = 1;
+
+/// What tells its [`learned`](EvictionPolicy::learned) from another policy's.
+const LEARNED: u64 = 0x4152_4300_0000_0000;
 
 /// Divides its room between what was used once and what was used again, and learns how from what it should not have given up
 /// (ARC; Megiddo, Modha 2003).
@@ -222,6 +225,39 @@ impl EvictionPolicy for AdaptiveReplacement {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.queues.in_order(self.turns()).rev())
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let order = self.turns();
+        Some(match after {
+            Some(slot) => Box::new(self.queues.in_order_after(order, slot)),
+            None => Box::new(self.queues.in_order(order)),
+        })
+    }
+
+    fn heat(&self, slot: Slot, _: &HitCounters<'_>) -> Heat {
+        Heat::new(0, self.queues.row(slot).queue == AGAIN)
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, _: &mut HitCounters<'_>) {
+        if heat.proven {
+            self.queues.move_to(AGAIN, slot);
+        }
+    }
+
+    /// `p`, as a part of the capacity.
+    fn learned(&self) -> u64 {
+        let part = if self.share == 0 { 0.0 } else { self.target / self.share as f64 };
+        LEARNED | u64::from((part as f32).to_bits())
+    }
+
+    fn recall(&mut self, learned: u64) {
+        if let Ok(bits) = u32::try_from(learned ^ LEARNED) {
+            let part = f64::from(f32::from_bits(bits));
+            if (0.0..=1.0).contains(&part) {
+                self.target = part * self.share as f64;
+            }
+        }
     }
 
     fn assert_valid(&self) {

@@ -45,7 +45,7 @@
 //! ```
 
 use super::list::{Links, List};
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim, Walk};
 use crate::observe::Cause;
 use std::fmt;
 
@@ -113,6 +113,13 @@ impl EvictionPolicy for Fifo {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.queue.iter(&self.links))
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        Some(match after {
+            Some(slot) => Box::new(List::towards_front(&self.links, slot)),
+            None => self.coldest(),
+        })
     }
 
     fn assert_valid(&self) {

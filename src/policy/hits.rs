@@ -132,6 +132,11 @@ pub(crate) trait Counts: Sync {
         0
     }
 
+    /// Gives the entry another word, if there are words.
+    fn set_stamp(&self, slot: Slot, word: u32) {
+        let _ = (slot, word);
+    }
+
     /// The time by which words are made, if there are words.
     fn now(&self) -> u64 {
         0
@@ -250,6 +255,18 @@ impl<'a> HitCounters<'a> {
             Kept::Here(_) => 0,
             Kept::Stamps(stamps) => stamps.words.get(slot.index()).copied().unwrap_or(0),
             Kept::Elsewhere(counts) => counts.stamp(slot),
+        }
+    }
+
+    /// Gives an entry a word that no use has made.
+    pub(crate) fn set_stamp(&mut self, slot: Slot, word: u32) {
+        match &mut self.kept {
+            Kept::Here(_) => {}
+            Kept::Stamps(stamps) => {
+                stamps.words.reach(slot.index(), 0);
+                stamps.words[slot] = word;
+            }
+            Kept::Elsewhere(counts) => counts.set_stamp(slot, word),
         }
     }
 

@@ -26,6 +26,7 @@
 //! | 3 | [`coldest`](EvictionPolicy::coldest) names each entry that may leave once, [`hottest`](EvictionPolicy::hottest) the same in reverse; the victim is the coldest; while one may leave, the answer is not [`Victim::None`] |
 //! | 4 | [`len`](EvictionPolicy::len) and [`is_empty`](EvictionPolicy::is_empty) count the residents, those that may not leave too |
 //! | 9 | an entry that moves without a change of its weight keeps its place, and so does every other |
+//! | 10 | [`coldest_after`](EvictionPolicy::coldest_after), if there is one, goes on behind an entry as `coldest` does |
 //!
 //! And beside the numbered laws: a new deadline is not a use, so nobody else changes place by it;
 //! [`assert_valid`](EvictionPolicy::assert_valid) holds after each step; nothing panics; and a policy in a box does the same.

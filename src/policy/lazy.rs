@@ -28,7 +28,7 @@
 
 use super::regions::{Region, Regions, code_of};
 use super::sketch::Sketch;
-use super::{HitCounters, Slot};
+use super::{Heat, HitCounters, Slot, Walk};
 use crate::hash::mix;
 
 /// Moves a call, so that a put never pays for many. The bound matters after the window was made smaller, and where nearly every
@@ -51,6 +51,9 @@ const SURVIVED: u8 = 0b0111;
 
 /// A note that is the owner's, which no move touches.
 const MARKED: u8 = 0b10_0000;
+
+/// The regions in the order in which they give.
+const COLDEST: [Region; 3] = [Region::Probation, Region::Window, Region::Protected];
 
 /// A way to run the cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,14 +162,23 @@ impl Lazy {
         self.forget_decision(slot);
         match self.regions.region(slot) {
             Region::Window => self.regions.move_to(slot, Region::Window),
-            Region::Probation | Region::Protected => {
-                self.regions.move_to(slot, Region::Protected);
-                for _ in 0..WORK {
-                    let Some(oldest) = self.too_protected() else { break };
-                    self.regions.move_to(oldest, Region::Probation);
-                }
-            }
+            Region::Probation | Region::Protected => self.protect(slot),
         }
+    }
+
+    /// Makes an entry the last of the protected ones.
+    pub(crate) fn protect(&mut self, slot: Slot) {
+        self.forget_decision(slot);
+        self.regions.move_to(slot, Region::Protected);
+        for _ in 0..WORK {
+            let Some(oldest) = self.too_protected() else { break };
+            self.regions.move_to(oldest, Region::Probation);
+        }
+    }
+
+    /// What a snapshot keeps of an entry that is this popular.
+    pub(crate) fn heat(&self, slot: Slot, uses: u8) -> Heat {
+        Heat::new(uses.into(), self.regions.region(slot) == Region::Protected)
     }
 
     /// The protected entry that is to go back on probation, if they are too many for what main is or will be.
@@ -353,15 +365,26 @@ impl Lazy {
 
     /// From who leaves next to who stays longest, as far as is known.
     pub(crate) fn coldest(&self) -> impl Iterator<Item = Slot> {
-        let order = [Region::Probation, Region::Window, Region::Protected];
-        let regions = order.into_iter().flat_map(|region| self.regions.iter(region).rev());
+        let regions = COLDEST.into_iter().flat_map(|region| self.regions.iter(region).rev());
         self.decided.into_iter().chain(regions.filter(|&slot| Some(slot) != self.decided))
+    }
+
+    /// The same from the entry behind `after` on.
+    pub(crate) fn coldest_after(&self, after: Option<Slot>) -> Walk<'_> {
+        let Some(slot) = after else { return Box::new(self.coldest()) };
+        if Some(slot) == self.decided {
+            return Box::new(self.coldest().skip(1));
+        }
+        let here = self.regions.region(slot);
+        let later = COLDEST.into_iter().skip_while(move |&region| region != here).skip(1);
+        let later = later.flat_map(|region| self.regions.iter(region).rev());
+        let all = self.regions.towards_front(slot).chain(later);
+        Box::new(all.filter(|&slot| Some(slot) != self.decided))
     }
 
     /// The same in reverse.
     pub(crate) fn hottest(&self) -> impl Iterator<Item = Slot> {
-        let order = [Region::Protected, Region::Window, Region::Probation];
-        let regions = order.into_iter().flat_map(|region| self.regions.iter(region));
+        let regions = COLDEST.into_iter().rev().flat_map(|region| self.regions.iter(region));
         regions.filter(|&slot| Some(slot) != self.decided).chain(self.decided)
     }
 

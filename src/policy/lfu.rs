@@ -65,10 +65,13 @@
 //! ```
 
 use super::list::{Links, List};
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Slot, Victim, Walk};
 use crate::engine::column::Column;
 use crate::observe::Cause;
 use std::fmt;
+
+/// Buckets that [`Lfu::recount`] looks at, at most.
+const SLICE: usize = 64;
 
 /// The place of a bucket in `Lfu::buckets`: slots there, as entries have slots in the engine.
 type At = Slot;
@@ -167,6 +170,25 @@ impl Lfu {
         }
     }
 
+    /// Gives an entry another count. Its place is looked for from the most used on, at most [`SLICE`] buckets far: who restores
+    /// a snapshot goes from cold to hot.
+    fn recount(&mut self, slot: Slot, count: u64) {
+        self.leave(slot);
+        let mut above = None;
+        let mut below = self.order.back();
+        for _ in 0..SLICE {
+            let Some(at) = below.filter(|&at| self.buckets[at].count > count) else { break };
+            (above, below) = (Some(at), List::before(&self.chain, at));
+        }
+        let there = match (below, above) {
+            (Some(at), _) if self.buckets[at].count == count => at,
+            // Too far: the entry counts for more than it was.
+            (Some(at), Some(above)) if self.buckets[at].count > count => above,
+            _ => self.open(count, below),
+        };
+        self.enter(there, slot);
+    }
+
     /// Opens an empty bucket, right behind `before`, or else as the first. The caller fills it.
     fn open(&mut self, count: u64, before: Option<At>) -> At {
         let fresh = Bucket { count, entries: List::new() };
@@ -245,6 +267,30 @@ impl EvictionPolicy for Lfu {
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         let descending = self.order.iter(&self.chain).rev();
         Box::new(descending.flat_map(|at| self.buckets[at].entries.iter(&self.links)))
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let Some(slot) = after else { return Some(self.coldest()) };
+        let here = self.home[slot];
+        let mut bucket = List::after(&self.chain, here);
+        let buckets = std::iter::from_fn(move || {
+            let at = bucket?;
+            bucket = List::after(&self.chain, at);
+            Some(at)
+        });
+        let later = buckets.flat_map(|at| self.buckets[at].entries.iter(&self.links).rev());
+        Some(Box::new(List::towards_front(&self.links, slot).chain(later)))
+    }
+
+    fn heat(&self, slot: Slot, _: &HitCounters<'_>) -> Heat {
+        let count = self.buckets[self.home[slot]].count;
+        Heat::new(u32::try_from(count).unwrap_or(u32::MAX), false)
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, _: &mut HitCounters<'_>) {
+        if heat.uses > 1 {
+            self.recount(slot, heat.uses.into());
+        }
     }
 
     fn assert_valid(&self) {

@@ -74,7 +74,7 @@
 
 use super::ghosts::{Ghosts, SLICE};
 use super::queues::{Queue, Queues};
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Slot, Victim, Walk};
 use crate::observe::Cause;
 use std::fmt;
 
@@ -232,6 +232,26 @@ impl EvictionPolicy for Lirs {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.queues.in_order([HIR, LIR]).rev())
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let order = [HIR, LIR];
+        Some(match after {
+            Some(slot) => Box::new(self.queues.in_order_after(order, slot)),
+            None => Box::new(self.queues.in_order(order)),
+        })
+    }
+
+    fn heat(&self, slot: Slot, _: &HitCounters<'_>) -> Heat {
+        Heat::new(0, self.queues.row(slot).queue == LIR)
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, _: &mut HitCounters<'_>) {
+        // Those that came before are LIR as long as there was room for them: they are not so hot, and give it up.
+        if heat.proven {
+            self.queues.move_to(LIR, slot);
+            self.make_room();
+        }
     }
 
     fn assert_valid(&self) {

@@ -105,6 +105,11 @@ impl List {
         links.column[slot].prev.some()
     }
 
+    /// From the neighbour of `slot`, which is on a list, on its front side to the front.
+    pub(crate) fn towards_front(links: &Links, slot: Slot) -> impl Iterator<Item = Slot> {
+        std::iter::successors(Self::before(links, slot), |&slot| Self::before(links, slot))
+    }
+
     /// Takes `slot`, which is on this list, off it.
     pub(crate) fn unlink(&mut self, links: &mut Links, slot: Slot) {
         let Link { prev, next } = links.column[slot];

@@ -51,7 +51,7 @@
 //! ```
 
 use super::list::{Links, List};
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim, Walk};
 use crate::observe::Cause;
 use std::fmt;
 
@@ -131,6 +131,13 @@ impl EvictionPolicy for Lru {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.recency.iter(&self.links))
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        Some(match after {
+            Some(slot) => Box::new(List::towards_front(&self.links, slot)),
+            None => self.coldest(),
+        })
     }
 
     fn assert_valid(&self) {

@@ -91,9 +91,11 @@ pub use crate::engine::slab::Slot;
 
 mod adaptive;
 mod arc;
+mod boxed;
 mod clock;
 mod fifo;
 mod ghosts;
+mod heat;
 mod hits;
 mod lazy;
 mod lfu;
@@ -127,6 +129,7 @@ pub use adaptive::Adaptive;
 pub use arc::AdaptiveReplacement;
 pub use clock::Clock;
 pub use fifo::Fifo;
+pub use heat::Heat;
 pub(crate) use hits::Counts;
 pub use hits::{HitCounters, Touch, Use};
 pub use lfu::Lfu;
@@ -203,6 +206,9 @@ impl Meta {
     }
 }
 
+/// Some entries, in a policy's order: see [`EvictionPolicy::coldest_after`].
+pub type Walk<'a> = Box<dyn Iterator<Item = Slot> + 'a>;
+
 /// A policy's answer to "who leaves?".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {
@@ -246,6 +252,10 @@ pub enum Victim {
 ///    and the entry's hit counter goes along. From then on `to` counts as inserted and `from` as removed. If its weight is
 ///    what it was, `to` stands in the order where `from` stood, and every other entry where it did. (The default body makes `to` a
 ///    newcomer instead: enough to begin with, but [the suite](self#write-your-own) rejects it.)
+///
+/// For snapshots, if the policy takes part in them:
+///
+/// 10. [`coldest_after`](Self::coldest_after) is `coldest` from behind any entry that it names.
 ///
 /// A policy that panics is replaced by a fresh one, which is shown the resident entries again; the panic is counted in
 /// the statistics and goes no further.
@@ -385,64 +395,41 @@ pub trait EvictionPolicy: Send {
     /// The entries from the one that would leave last.
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_>;
 
+    /// The order of [`coldest`](Self::coldest) from the entry behind `after` on, or all of it, found in O(1) and walked in O(1) a
+    /// step: a snapshot asks for 64 at a time, between which others write. `None`, as by default, says that this policy cannot: its
+    /// entries are saved in no order.
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let _ = after;
+        None
+    }
+
+    /// What a snapshot is to keep of an entry beside its place. By default what its counter holds. O(1).
+    fn heat(&self, slot: Slot, hits: &HitCounters<'_>) -> Heat {
+        Heat::new(hits.get(slot).into(), false)
+    }
+
+    /// The entry in `slot`, which was just inserted, comes out of a snapshot, and was this hot. Colder ones came before it, as a rule.
+    /// By default so many hits are counted. O(1).
+    fn warm(&mut self, slot: Slot, heat: Heat, hits: &mut HitCounters<'_>) {
+        (0..heat.uses.min(u8::MAX.into())).for_each(|_| hits.record(slot));
+    }
+
+    /// What the policy has learned of its load as a whole, for a snapshot: a word of its own making that no other policy takes for one
+    /// of its. 0, as by default, is nothing. O(1).
+    fn learned(&self) -> u64 {
+        0
+    }
+
+    /// The policy is to go on with what was [`learned`](Self::learned): it has all the entries of a snapshot. A word that it has not made
+    /// changes nothing. O(1).
+    fn recall(&mut self, learned: u64) {
+        let _ = learned;
+    }
+
     /// Checks every invariant of the policy's own structure.
     ///
     /// # Panics
     ///
     /// With the name of the invariant that does not hold. For tests; O(n) or worse.
     fn assert_valid(&self) {}
-}
-
-impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
-    fn hears(&self) -> Hears {
-        (**self).hears()
-    }
-    fn resize(&mut self, share: u64) {
-        (**self).resize(share);
-    }
-    fn insert(&mut self, slot: Slot, meta: &Meta) {
-        (**self).insert(slot, meta);
-    }
-    fn update(&mut self, slot: Slot, meta: &Meta) {
-        (**self).update(slot, meta);
-    }
-    fn relocate(&mut self, from: Slot, to: Slot, meta: &Meta) {
-        (**self).relocate(from, to, meta);
-    }
-    fn reschedule(&mut self, slot: Slot, meta: &Meta) {
-        (**self).reschedule(slot, meta);
-    }
-    fn hit(&mut self, slot: Slot) {
-        (**self).hit(slot);
-    }
-    fn hears_misses(&self) -> bool {
-        (**self).hears_misses()
-    }
-    fn miss(&mut self, hash: u64) {
-        (**self).miss(hash);
-    }
-    fn remove(&mut self, slot: Slot, cause: Cause) {
-        (**self).remove(slot, cause);
-    }
-    fn victim(&mut self, newcomer: Option<&Meta>, hits: &mut HitCounters<'_>) -> Victim {
-        (**self).victim(newcomer, hits)
-    }
-    fn is_overfull(&self) -> bool {
-        (**self).is_overfull()
-    }
-    fn len(&self) -> usize {
-        (**self).len()
-    }
-    fn is_empty(&self) -> bool {
-        (**self).is_empty()
-    }
-    fn coldest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        (**self).coldest()
-    }
-    fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
-        (**self).hottest()
-    }
-    fn assert_valid(&self) {
-        (**self).assert_valid();
-    }
 }

@@ -125,6 +125,18 @@ impl<const N: usize, Note: Copy> Queues<N, Note> {
         queues.into_iter().flat_map(|queue| self.iter(queue).rev())
     }
 
+    /// The same from the entry behind `slot` on.
+    pub(super) fn in_order_after(
+        &self,
+        queues: [Queue; N],
+        slot: Slot,
+    ) -> impl Iterator<Item = Slot> {
+        let here = self.rows[slot].queue;
+        let later = queues.into_iter().skip_while(move |&queue| queue != here).skip(1);
+        let newer = List::towards_front(&self.links, slot);
+        newer.chain(later.flat_map(|queue| self.iter(queue).rev()))
+    }
+
     fn enter(&mut self, queue: Queue, slot: Slot) {
         let queue = usize::from(queue);
         self.lists[queue].push_front(&mut self.links, slot);

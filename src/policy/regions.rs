@@ -189,6 +189,11 @@ impl Regions {
         }
     }
 
+    /// From the neighbour of `slot` on its front side to the front of its region.
+    pub(crate) fn towards_front(&self, slot: Slot) -> impl Iterator<Item = Slot> {
+        List::towards_front(&self.links, slot)
+    }
+
     fn enter(&mut self, slot: Slot, region: Region) {
         self.lists[region as usize].push_front(&mut self.links, slot);
         self.weights[region as usize] += self.weight_of(slot);

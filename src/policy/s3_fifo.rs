@@ -78,7 +78,7 @@
 
 use super::ghosts::Ghosts;
 use super::queues::{Queue, Queues};
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Slot, Victim, Walk};
 use crate::observe::Cause;
 use std::fmt;
 
@@ -229,6 +229,25 @@ impl EvictionPolicy for S3Fifo {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.queues.in_order([LEAVING, SMALL, MAIN]).rev())
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let order = [LEAVING, SMALL, MAIN];
+        Some(match after {
+            Some(slot) => Box::new(self.queues.in_order_after(order, slot)),
+            None => Box::new(self.queues.in_order(order)),
+        })
+    }
+
+    fn heat(&self, slot: Slot, hits: &HitCounters<'_>) -> Heat {
+        Heat::new(hits.get(slot).into(), self.queues.row(slot).queue == MAIN)
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, hits: &mut HitCounters<'_>) {
+        if heat.proven {
+            self.queues.move_to(MAIN, slot);
+        }
+        (0..heat.uses.min(MOST.into())).for_each(|_| hits.record(slot));
     }
 
     fn assert_valid(&self) {

@@ -48,7 +48,7 @@
 //!    offer C 1  │ C:1 F:3 A:8
 //! ```
 
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Random, Slot, Touch, Use, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Random, Slot, Touch, Use, Victim};
 use crate::observe::Cause;
 use std::fmt;
 use std::marker::PhantomData;
@@ -117,6 +117,18 @@ pub trait Rank: Send + 'static {
 
     /// How little the entry with this word is worth by now.
     fn idle(word: u32, now: u64) -> u64;
+
+    /// What a snapshot keeps of this word.
+    fn heat(word: u32, now: u64) -> Heat {
+        let _ = (word, now);
+        Heat::default()
+    }
+
+    /// The word of an entry that was this hot, if there is any to be made of that.
+    fn warmed(heat: Heat, now: u64) -> Option<u32> {
+        let _ = (heat, now);
+        None
+    }
 }
 
 /// A policy that gives up the worst of a few, by Redis's sampling: [`SampledLru`](super::SampledLru) or
@@ -218,6 +230,16 @@ impl<R: Rank> EvictionPolicy for Sampled<R> {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.in_order().rev())
+    }
+
+    fn heat(&self, slot: Slot, hits: &HitCounters<'_>) -> Heat {
+        R::heat(hits.stamp(slot), hits.now())
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, hits: &mut HitCounters<'_>) {
+        if let Some(word) = R::warmed(heat, hits.now()) {
+            hits.set_stamp(slot, word);
+        }
     }
 
     fn assert_valid(&self) {

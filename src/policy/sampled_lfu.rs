@@ -60,8 +60,8 @@
 //!    update A    │ A:13/1 B:3/3 C:3/5 ◄ not below 0
 //! ```
 
-use super::Use;
 use super::sampled::{Rank, Sampled};
+use super::{Heat, Use};
 
 /// The clock's resolution: a minute. A count falls by one in each.
 const TICK: u64 = 60_000_000_000;
@@ -129,6 +129,14 @@ impl Rank for Frequency {
     /// How far the count has fallen, or is from the highest.
     fn idle(word: u32, now: u64) -> u64 {
         u64::from(MAX - decayed(word, now))
+    }
+
+    fn heat(word: u32, now: u64) -> Heat {
+        Heat::new(decayed(word, now), false)
+    }
+
+    fn warmed(heat: Heat, now: u64) -> Option<u32> {
+        Some(minute(now) << 8 | heat.uses.min(MAX))
     }
 }
 

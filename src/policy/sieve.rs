@@ -75,7 +75,7 @@
 //! ```
 
 use super::list::{Links, List};
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim, Walk};
 use crate::observe::Cause;
 use std::fmt;
 use std::iter::successors;
@@ -177,6 +177,14 @@ impl EvictionPolicy for Sieve {
         let behind = successors(start.as_ref().and_then(older), older);
         let newest_on = self.queue.iter(&self.links);
         Box::new(behind.chain(newest_on.take_while(move |&slot| Some(slot) != start)).chain(start))
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let Some(slot) = after else { return Some(self.coldest()) };
+        // Past the newest it goes round to the oldest, and ends where it began.
+        let start = self.start();
+        let next = |&slot: &Slot| List::before(&self.links, slot).or_else(|| self.queue.back());
+        Some(Box::new(successors(next(&slot), next).take_while(move |&slot| Some(slot) != start)))
     }
 
     fn assert_valid(&self) {

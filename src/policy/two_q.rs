@@ -69,7 +69,7 @@
 
 use super::ghosts::Ghosts;
 use super::queues::{Queue, Queues};
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Slot, Victim, Walk};
 use crate::observe::Cause;
 use std::fmt;
 
@@ -185,6 +185,24 @@ impl EvictionPolicy for TwoQ {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.queues.in_order(self.turns()).rev())
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let order = self.turns();
+        Some(match after {
+            Some(slot) => Box::new(self.queues.in_order_after(order, slot)),
+            None => Box::new(self.queues.in_order(order)),
+        })
+    }
+
+    fn heat(&self, slot: Slot, _: &HitCounters<'_>) -> Heat {
+        Heat::new(0, self.queues.row(slot).queue == MAIN)
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, _: &mut HitCounters<'_>) {
+        if heat.proven {
+            self.queues.move_to(MAIN, slot);
+        }
     }
 
     fn assert_valid(&self) {

@@ -56,7 +56,7 @@
 //!    remove A           │ C / 0
 //! ```
 
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Slot, Victim, Walk};
 use crate::engine::column::Column;
 use crate::observe::Cause;
 use std::fmt;
@@ -208,6 +208,32 @@ impl<P: EvictionPolicy> EvictionPolicy for Volatile<P> {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         self.inner.hottest()
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        match after {
+            // It was in the order, and has lost its deadline.
+            Some(slot) if !self.is_mortal(slot) => Some(Box::new(std::iter::empty())),
+            _ => self.inner.coldest_after(after),
+        }
+    }
+
+    fn heat(&self, slot: Slot, hits: &HitCounters<'_>) -> Heat {
+        if self.is_mortal(slot) { self.inner.heat(slot, hits) } else { Heat::default() }
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, hits: &mut HitCounters<'_>) {
+        if self.is_mortal(slot) {
+            self.inner.warm(slot, heat, hits);
+        }
+    }
+
+    fn learned(&self) -> u64 {
+        self.inner.learned()
+    }
+
+    fn recall(&mut self, learned: u64) {
+        self.inner.recall(learned);
     }
 
     fn assert_valid(&self) {

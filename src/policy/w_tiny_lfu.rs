@@ -59,7 +59,7 @@
 use super::lazy::{Lazy, Manner, Popularity};
 use super::regions::code_of;
 use super::sketch::Sketch;
-use super::{EvictionPolicy, Hears, HitCounters, Meta, Slot, Victim};
+use super::{EvictionPolicy, Hears, Heat, HitCounters, Meta, Slot, Victim, Walk};
 use crate::engine::column::Column;
 use crate::observe::Cause;
 use std::fmt;
@@ -191,6 +191,23 @@ impl EvictionPolicy for WTinyLfu {
 
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new(self.rules.hottest())
+    }
+
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        Some(self.rules.coldest_after(after))
+    }
+
+    fn heat(&self, slot: Slot, _: &HitCounters<'_>) -> Heat {
+        self.rules.heat(slot, self.sketch.estimate(self.codes[slot]))
+    }
+
+    fn warm(&mut self, slot: Slot, heat: Heat, _: &mut HitCounters<'_>) {
+        // One use was its coming.
+        let uses = u8::try_from(heat.uses).unwrap_or(u8::MAX).saturating_sub(1);
+        self.sketch.add(self.codes[slot], uses);
+        if heat.proven {
+            self.rules.protect(slot);
+        }
     }
 
     fn assert_valid(&self) {

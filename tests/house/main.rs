@@ -71,6 +71,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     ),
     (6, &["load"]),
     (7, &["tier"]),
+    (7, &["snapshot"]),
     (8, &["store"]),
 ];
 

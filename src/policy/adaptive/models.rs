@@ -152,6 +152,12 @@ impl Models {
         MANNERS[self.best]
     }
 
+    /// This manner is taken for the best until another has led.
+    pub(super) fn begin_with(&mut self, manner: Manner) {
+        self.best = MANNERS.iter().position(|&it| it == manner).unwrap_or(self.best);
+        self.models.iter_mut().for_each(|model| model.score = 0);
+    }
+
     pub(super) fn samples(&self, code: u32) -> bool {
         code.trailing_zeros() >= self.zeros
     }

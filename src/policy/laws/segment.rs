@@ -188,6 +188,16 @@ impl<P: EvictionPolicy> Segment<P> {
             sorted(coldest.clone()) == evictable,
             "law 3: coldest is {coldest:?}, and those that may leave are {evictable:?}"
         );
+        for place in 0..=coldest.len() {
+            let after = place.checked_sub(1).map(|before| coldest[before]);
+            let Some(rest) = self.policy.coldest_after(after) else { break };
+            let rest: Vec<_> = rest.take(3).collect();
+            let due = &coldest[place..coldest.len().min(place + 3)];
+            ensure!(
+                rest == due,
+                "law 10: behind {after:?} come {rest:?}, and in the order of coldest {due:?}"
+            );
+        }
         Ok(())
     }
 

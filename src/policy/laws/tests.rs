@@ -4,8 +4,9 @@ use super::history::Op;
 use super::*;
 use crate::observe::Cause;
 use crate::policy::{
-    Adaptive, AdaptiveReplacement, Clock, Fifo, Hears, HitCounters, Lfu, Lirs, Lru, NoEviction,
-    Random, S3Fifo, SampledLfu, SampledLru, Sieve, Slru, SoonestDeadline, TwoQ, Volatile, WTinyLfu,
+    Adaptive, AdaptiveReplacement, Clock, Fifo, Hears, Heat, HitCounters, Lfu, Lirs, Lru,
+    NoEviction, Random, S3Fifo, SampledLfu, SampledLru, Sieve, Slru, SoonestDeadline, TwoQ,
+    Volatile, WTinyLfu, Walk,
 };
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -262,6 +263,23 @@ impl EvictionPolicy for Spy {
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         Box::new([Slot::new(2), Slot::new(1)].into_iter())
     }
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        self.heard("coldest_after", after);
+        Some(Box::new([Slot::new(3)].into_iter()))
+    }
+    fn heat(&self, slot: Slot, _: &HitCounters<'_>) -> Heat {
+        self.heard("heat", slot);
+        Heat::new(9, true)
+    }
+    fn warm(&mut self, slot: Slot, heat: Heat, _: &mut HitCounters<'_>) {
+        self.heard("warm", (slot, heat.uses));
+    }
+    fn learned(&self) -> u64 {
+        77
+    }
+    fn recall(&mut self, learned: u64) {
+        self.heard("recall", learned);
+    }
     fn assert_valid(&self) {
         self.heard("assert_valid", ());
     }
@@ -279,7 +297,13 @@ fn call_everything<P: EvictionPolicy>(policy: &mut P) {
     policy.miss(6);
     policy.remove(slot, Cause::Expired);
     assert_eq!(policy.victim(Some(&CALM), &mut HitCounters::new(0)), Victim::Newcomer);
+    let mut hits = HitCounters::new(0);
+    assert_eq!(policy.coldest_after(Some(slot)).map(Iterator::count), Some(1));
+    assert_eq!(policy.heat(slot, &hits), Heat::new(9, true));
+    policy.warm(slot, Heat::new(4, false), &mut hits);
+    policy.recall(3);
     policy.assert_valid();
+    assert_eq!(policy.learned(), 77);
     assert_eq!((policy.hears(), policy.len(), policy.is_empty()), (Hears::Counter(7), 13, true));
     assert!(
         policy.coldest().map(Slot::index).eq([1, 2])
@@ -301,6 +325,10 @@ fn a_box_passes_every_call_on() {
         "miss 6",
         "remove (Slot(5), Expired)",
         "victim true",
+        "coldest_after Some(Slot(5))",
+        "heat Slot(5)",
+        "warm (Slot(5), 4)",
+        "recall 3",
         "assert_valid ()",
     ];
     assert_eq!(boxed.0.into_inner(), heard);
@@ -326,6 +354,7 @@ struct Faulty(Fifo, Fault);
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     NamesAnyone,
+    LosesItsWay,
     RefusesNobody,
     ChangesItsMind(u32),
     GivesUpTheNewest,
@@ -395,6 +424,10 @@ impl EvictionPolicy for Faulty {
         let forgotten = usize::from(self.1 == Fault::ForgetsOne && self.0.len() == 2);
         Box::new(self.0.coldest().skip(forgotten))
     }
+    fn coldest_after(&self, after: Option<Slot>) -> Option<Walk<'_>> {
+        let skipped = usize::from(self.1 == Fault::LosesItsWay && after.is_some());
+        self.0.coldest_after(after).map(|walk| Box::new(walk.skip(skipped)) as Walk<'_>)
+    }
     fn hottest(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         let kept = self.0.len() - usize::from(self.1 == Fault::ForgetsOne && self.0.len() == 2);
         match self.1 {
@@ -424,6 +457,7 @@ fn the_suite_sees_each_fault_and_shows_it_in_a_few_calls() {
         (Fault::IsAlwaysEmpty, "law 4: is_empty is true, and len is 1"),
         (Fault::LosesAPlace, "law 9: Slot(3) stands where Slot(1) stood"),
         (Fault::TakesADeadlineForAUse, "a new deadline is not a use"),
+        (Fault::LosesItsWay, "law 10: behind Some(Slot(0)) come [Slot(2)], and"),
         (Fault::Panics, "the policy panicked: three are a crowd"),
     ];
     for (fault, says) in faults {
