@@ -171,6 +171,7 @@ fn w20_computations_go_the_same_way() {
 fn w20_a_computation_begins_with_what_the_store_has() {
     on_both(|kit| {
         kit.through().put(1, text("old")).unwrap();
+        kit.clock.advance(millis(1));
         let cache = kit.through();
         cache.compute(1, |old| Compute::Replace(format!("{}er", old.unwrap()))).unwrap();
         assert_eq!(kit.store.get(1), Some(text("older")));

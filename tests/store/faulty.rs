@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 /// What happens to a call that changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is done.
     None,
     /// It is not done, and fails for now.
@@ -31,7 +31,7 @@ pub enum Fault {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     Down,
     Refused,
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Trouble {
 impl std::error::Error for Trouble {}
 
 /// A change that was asked for.
-pub type Asked = (u64, Option<String>, u64);
+pub(crate) type Asked = (u64, Option<String>, u64);
 
 #[derive(Default)]
 struct State {
@@ -62,13 +62,13 @@ struct State {
     waiting: Vec<Waker>,
 }
 
-pub struct Faulty {
+pub(crate) struct Faulty {
     inner: Box<dyn Table>,
     state: Mutex<State>,
 }
 
 /// What never fails.
-pub trait Table: Send + Sync {
+pub(crate) trait Table: Send + Sync {
     fn load(&self, key: u64) -> Option<String>;
     fn change(&self, change: Change<'_, u64, String>);
 }
@@ -84,19 +84,19 @@ impl<S: Store<u64, String, Error: fmt::Debug>> Table for S {
 }
 
 /// What a future gives that does not suspend.
-pub fn now<F: Future>(future: F) -> F::Output {
+pub(crate) fn now<F: Future>(future: F) -> F::Output {
     match poll(pin!(future)) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("it waits"),
     }
 }
 
-pub fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+pub(crate) fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 impl Faulty {
-    pub fn new(inner: impl Table + 'static) -> Arc<Self> {
+    pub(crate) fn new(inner: impl Table + 'static) -> Arc<Self> {
         Arc::new(Self { inner: Box::new(inner), state: Mutex::default() })
     }
 
@@ -104,24 +104,24 @@ impl Faulty {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state().plan.extend(faults);
     }
 
-    pub fn always(&self, fault: Option<Fault>) {
+    pub(crate) fn always(&self, fault: Option<Fault>) {
         self.state().always = fault;
     }
 
-    pub fn fail_loads(&self, fail: bool) {
+    pub(crate) fn fail_loads(&self, fail: bool) {
         self.state().fail_loads = fail;
     }
 
-    pub fn poison(&self, key: u64, fault: Fault) {
+    pub(crate) fn poison(&self, key: u64, fault: Fault) {
         self.state().poison = Some((key, fault));
     }
 
     /// Lets go on what stalls, and what will.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         let waiting = {
             let mut state = self.state();
             state.open = true;
@@ -130,21 +130,21 @@ impl Faulty {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    pub fn get(&self, key: u64) -> Option<String> {
+    pub(crate) fn get(&self, key: u64) -> Option<String> {
         self.inner.load(key)
     }
 
-    pub fn batches(&self) -> Vec<Vec<Asked>> {
+    pub(crate) fn batches(&self) -> Vec<Vec<Asked>> {
         self.state().batches.clone()
     }
 
     /// Keys and values that were asked for, in their order.
-    pub fn asked(&self) -> Vec<(u64, Option<String>)> {
+    pub(crate) fn asked(&self) -> Vec<(u64, Option<String>)> {
         let batches = self.batches();
         batches.into_iter().flatten().map(|(key, value, _)| (key, value)).collect()
     }
 
-    pub fn loads(&self) -> Vec<u64> {
+    pub(crate) fn loads(&self) -> Vec<u64> {
         self.state().loads.clone()
     }
 

@@ -112,7 +112,7 @@ fn w1_racing_puts_end_alike_everywhere() {
                     scope.spawn(move || {
                         for round in 0..ROUNDS {
                             let key = round % KEYS;
-                            cache.put(key, text(format!("{writer} {round}"))).unwrap();
+                            cache.put(key, format!("{writer} {round}")).unwrap();
                             assert!(cache.load(&key).unwrap().is_some());
                         }
                     });

@@ -1,13 +1,10 @@
 //! The contract of a store, kept by `SQLite`: what it loads is what was applied, of each key the latest version.
 
-#[path = "store/sqlite.rs"]
-mod sqlite;
-
+use crate::sqlite::{Durability, Failure, LONGEST, SqliteStore};
 use cachette::store::{Answer, Change, Store as _, WriteBehind};
 use cachette::{BuildError, Cache};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sqlite::{Durability, Failure, LONGEST, SqliteStore};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, Waker};
