@@ -26,6 +26,8 @@ mod redis_server;
 mod replicas;
 #[path = "support/rng.rs"]
 mod rng;
+#[path = "tier_redis/stored.rs"]
+mod stored;
 #[path = "tier_redis/versions.rs"]
 mod versions;
 #[path = "tier_redis/world.rs"]
