@@ -166,6 +166,10 @@ fn what_comes_again_stands_for_itself() {
         journal.assert_valid();
     }
     assert_eq!(journal.stats().open, 1);
+    // A loss of power would take the latest, and must leave the one before it.
+    journal.settle(&[]).expect("nothing is settled");
+    assert_eq!(journal.stats().segments, 10);
+    journal.sync().expect("it syncs");
     journal.settle(&[]).expect("nothing is settled");
     assert_eq!(journal.stats().segments, 1);
     drop(journal);

@@ -68,6 +68,8 @@ struct State {
     since: Option<Duration>,
     syncing: bool,
     syncs: u64,
+    /// The last record that stands in for an earlier one.
+    replaced: Ticket,
     /// A file was removed, and the directory not synced since.
     removed: bool,
     broken: Option<Arc<io::Error>>,
@@ -88,6 +90,7 @@ impl State {
         let number = self.last.number;
         if let Some(earlier) = self.places.insert(seq, number) {
             self.close(earlier);
+            self.replaced = (number, self.last.end);
         }
         // It is not the one that was settled.
         self.owed.retain(|owed| *owed != seq);
@@ -160,6 +163,7 @@ impl Journal {
                 since: None,
                 syncing: false,
                 syncs: 0,
+                replaced: (0, 0),
                 removed: false,
                 broken: None,
             }),
@@ -172,7 +176,7 @@ impl Journal {
     /// Takes a record. It is with the system when this returns, and on the disk if the journal is one of `Always`: threads that append
     /// at once share a sync. O(bytes), one call of the system; the record that fills a segment also pays for the next one.
     ///
-    /// A number that is there already stands for the later record.
+    /// A number that is there already stands for the later record; the earlier one stays on the disk until that is there for certain.
     ///
     /// # Errors
     ///
@@ -367,6 +371,10 @@ impl Journal {
     }
 
     fn remove_settled(&self, state: &mut State) -> Result<(), JournalError> {
+        // An earlier record goes no sooner than what stands in for it is on the disk.
+        if !state.is_synced(state.replaced) {
+            return Ok(());
+        }
         while let Some(Sealed { number, open: 0, .. }) = state.sealed.front() {
             // A loss of power must not leave the older of two, and a gap behind it.
             if state.removed {

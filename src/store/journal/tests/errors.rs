@@ -283,7 +283,7 @@ fn no_room_for_the_next_segment() {
         memory.fail(memory.steps() + step..memory.steps() + step + 1, 0);
         let error = journal.append(9, &payload(9, 20)).expect_err("there is no room");
         assert!(matches!(error, JournalError::Io { .. }), "{step}: {error:?}");
-        assert_eq!((memory.segments().len(), journal.stats().segments), (1, 1), "{step}");
+        assert_eq!((memory.paths().len(), journal.stats().segments), (1, 1), "{step}");
         journal.append(9, &payload(9, 20)).expect("there is room again");
         assert_eq!((memory.segments().len(), journal.stats().segments), (2, 2), "{step}");
         drop(journal);

@@ -1,7 +1,7 @@
 //! A file system in memory that fails where it is told to, and loses power.
 
 use crate::store::journal::files::{Files, Held, Log, Source};
-use crate::sync::{Arc, Mutex, mpsc};
+use crate::sync::{Arc, Mutex, mpsc, thread};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Cursor};
@@ -30,6 +30,8 @@ struct Inside {
     told: Option<mpsc::Sender<()>>,
     /// Asked before every sync.
     gate: Option<Arc<Mutex<mpsc::Receiver<()>>>>,
+    /// Syncs that have come to the gate.
+    came: u64,
 }
 
 #[derive(Clone, Default)]
@@ -110,6 +112,13 @@ impl Memory {
             }
         }
         (inside.now, inside.durable) = (names.clone(), names);
+    }
+
+    /// Returns once a sync is at the gate.
+    pub(super) fn wait_for_a_sync(&self) {
+        while self.0.lock().came == 0 {
+            thread::yield_now();
+        }
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {
@@ -267,7 +276,11 @@ impl Log for Open {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let gate = self.memory.0.lock().gate.clone();
+        let gate = {
+            let mut inside = self.memory.0.lock();
+            inside.came += u64::from(inside.gate.is_some());
+            inside.gate.clone()
+        };
         // A gate whose keeper is gone is open.
         let _ = gate.map(|gate| gate.lock().recv());
         let mut inside = self.memory.0.lock();

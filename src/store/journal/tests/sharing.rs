@@ -2,7 +2,8 @@
 
 use super::memory::Memory;
 use super::*;
-use crate::sync::thread;
+use crate::store::journal::record::{HEAD, HEADER};
+use crate::sync::{Barrier, mpsc, thread};
 
 /// While one syncs, the others append; one of them then syncs for all.
 #[test]
@@ -90,4 +91,71 @@ fn many_threads_and_small_segments() {
             (0..800).filter(|seq| seq % 3 > 0).map(|seq| (seq, payload(seq, 17))).collect();
         assert_eq!(open(&memory, &options).1, expected, "{fsync:?}");
     }
+}
+
+/// What is appended while another syncs is not synced by that, and no mark says so.
+#[test]
+fn a_mark_says_no_more_than_was_synced() {
+    let memory = Memory::default();
+    let options = options(Fsync::Within(Duration::ZERO), 1 << 20);
+    let (journal, _) = open(&memory, &options);
+    journal.append(0, b"before").expect("it is taken");
+    let (appended, gate) = memory.gated();
+    let (synced, end) = mpsc::channel();
+    thread::scope(|scope| {
+        let journal = &journal;
+        scope.spawn(move || {
+            journal.sync().expect("it syncs");
+            synced.send(()).expect("it is waited for");
+        });
+        memory.wait_for_a_sync();
+        journal.append(1, b"meanwhile").expect("it is taken");
+        appended.recv().expect("it was written");
+        gate.send(()).expect("it is waited for");
+        end.recv().expect("it ends");
+    });
+    assert_eq!(journal.due(), Some(Duration::ZERO), "the second one waits still");
+    drop(journal);
+    let file = memory.segments().pop().expect("there is one");
+    let damaged = |at: usize| {
+        let memory = memory.copy();
+        let mut bytes = memory.read(&file);
+        bytes[at] ^= 1;
+        memory.write(&file, &bytes);
+        open_on(&memory, &options).map(|(_, recovered)| recovered.torn.is_some())
+    };
+    assert!(damaged(HEADER + HEAD).is_err(), "the first was synced");
+    let second = HEADER + HEAD + b"before".len() + HEAD;
+    assert!(damaged(second).expect("it opens"), "the second was not");
+}
+
+/// The system tells of a failure once. Who fills a segment meanwhile must not take its own sync for a success.
+#[test]
+fn who_begins_a_segment_hears_of_a_sync_that_failed() {
+    let memory = Memory::default();
+    let options = options(Fsync::Within(Duration::ZERO), 100);
+    let (journal, _) = open(&memory, &options);
+    journal.append(0, &payload(0, 30)).expect("it is taken");
+    let (_appended, gate) = memory.gated();
+    let at = memory.steps();
+    memory.fail(at..at + 1, 0);
+    let ready = Barrier::new(2);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| journal.sync());
+        memory.wait_for_a_sync();
+        let second = scope.spawn(|| {
+            ready.wait();
+            journal.append(1, &payload(1, 30))
+        });
+        ready.wait();
+        for _ in 0..1_000 {
+            thread::yield_now();
+        }
+        gate.send(()).expect("it is waited for");
+        drop(gate);
+        for thread in [first, second] {
+            let error = thread.join().expect("no panic").expect_err("it is broken");
+            assert!(matches!(error, JournalError::Broken { .. }), "{error:?}");
+        }
+    });
 }
