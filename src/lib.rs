@@ -33,7 +33,8 @@
 //! Bottom up: [`engine/slab.rs`] (slots) and `policy/list.rs` (lists through slots); then `policy/lru.rs`, `policy/lfu.rs`,
 //! `policy/sieve.rs`, `engine/wheel.rs` (the O(1) structures, each with its picture and its paper); `engine/epoch.rs` and
 //! `engine/index.rs`, which let readers go without a lock; `engine/budget.rs`; `engine/segment.rs`, `engine/write.rs` and `engine/room.rs`, which
-//! hold them together; `load/`; and `cache.rs`, the face. Above it is [`tier`], two levels, which has a reading order of its own.
+//! hold them together; `load/`; and `cache.rs`, the face. Above it is [`tier`], two levels, and
+//! above both [`store`], the system of record: each has a reading order of its own.
 //!
 //! [`engine/slab.rs`]: policy::Slot
 

@@ -173,6 +173,8 @@ lints() {
     cargo clippy --locked --lib --examples -- -D warnings
     cargo clippy --locked --lib --test redis --features redis -- -D warnings
     cargo clippy --locked --lib --test redis_cluster --features redis-cluster,test-kit -- -D warnings
+    cargo clippy --locked --lib --test journal --features journal -- -D warnings
+    cargo clippy --locked --lib --test snapshot --features serde -- -D warnings
 }
 
 lints_outside() {
@@ -187,7 +189,8 @@ docs() {
 
 tests() {
     if [ -n "$LONG" ]; then
-        export PROPTEST_CASES=${PROPTEST_CASES:-2000} CACHETTE_CAMPAIGN_SECONDS=${CACHETTE_CAMPAIGN_SECONDS:-120}
+        export PROPTEST_CASES=${PROPTEST_CASES:-2000} CACHETTE_CAMPAIGN_SECONDS=${CACHETTE_CAMPAIGN_SECONDS:-120} \
+            CACHETTE_KILLS=${CACHETTE_KILLS:-3000}
     fi
     cargo test --all-features --no-fail-fast --lib --tests --examples
     cargo test --test examples
@@ -213,7 +216,7 @@ locked_instructions() {
 }
 
 oldest() {
-    CARGO_TARGET_DIR="$TARGET/oldest" cargo "+$MINIMUM" check --lib --features test-kit,tokio,json,msgpack,postcard,serde,lz4,zstd
+    CARGO_TARGET_DIR="$TARGET/oldest" cargo "+$MINIMUM" check --lib --features test-kit,tokio,json,msgpack,postcard,serde,lz4,zstd,journal
 }
 
 replay_smoke() {
@@ -363,7 +366,7 @@ fuzz() { # seconds a target
 mutants() {
     local status=0 survivors=$LOGS/survivors.txt listed=$LOGS/listed.txt unlisted
     cargo mutants --all-features --output "$LOGS" --timeout 300 --file 'src/engine/**/*.rs' --file 'src/policy/**/*.rs' \
-        --file 'src/load/**/*.rs' --file 'src/tier/**/*.rs' --file src/time.rs --exclude 'src/engine/**/models.rs' \
+        --file 'src/load/**/*.rs' --file 'src/tier/**/*.rs' --file 'src/store/**/*.rs' --file src/time.rs --exclude 'src/engine/**/models.rs' \
         --exclude 'src/policy/laws*' --exclude 'src/policy/laws/**' --exclude 'src/tier/laws*' --exclude 'src/tier/laws/**' -- --lib --tests ||
         status=$?
     # 2: some were missed; 3: some ran out of time, which is caught too.

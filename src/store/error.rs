@@ -35,7 +35,7 @@ pub enum WriteError<E> {
         /// How many bytes they were.
         bytes: u64,
     },
-    /// The [journal](super::WriteBehind::journal) has not taken it: the disk is full, or fails.
+    /// The journal has not taken it: the disk is full, or fails.
     #[error("the journal has not taken the write")]
     Journal(#[source] Arc<dyn Error + Send + Sync>),
     /// The cache is [closed](super::StoredCache::close), or its last handle is gone.
