@@ -4,7 +4,7 @@
 
 use cachette::store::{
     Answer, Applied, Change, Fsync, JournalError, JournalOptions, MemoryStore, Store, StoredCache,
-    WriteBehind, WriteError, WriteJournal,
+    WhenFull, WriteBehind, WriteError, WriteJournal,
 };
 use cachette::tier::Raw;
 use cachette::{Cache, Compute, Threads};
@@ -211,6 +211,18 @@ fn w15_what_closing_gives_back_stays_in_the_journal() {
     let cache = dir.cache(&store);
     cache.put(1, text("a")).unwrap();
     assert_eq!(cache.close(Duration::ZERO).len(), 1);
+    drop(cache);
+    assert_eq!(dir.journal().recovered(), 1);
+}
+
+#[test]
+fn w8_what_was_rejected_does_not_come_back() {
+    let dir = Dir::new();
+    let behind = WriteBehind::new().bound(1).when_full(WhenFull::Reject).journal(dir.journal());
+    let cache = Cache::builder().capacity(10).store(dir.store());
+    let cache = cache.write_behind(behind).build().unwrap();
+    cache.put(1, text("a")).unwrap();
+    assert!(matches!(cache.put(2, text("b")), Err(WriteError::Full { .. })));
     drop(cache);
     assert_eq!(dir.journal().recovered(), 1);
 }

@@ -3,8 +3,10 @@
 use crate::direct::one_more;
 use crate::faulty::{Fault, Trouble, now, poll};
 use crate::{Kit, millis, on_both, text, usual};
-use cachette::store::{FlushError, WhenFull, WriteBehind, WriteError};
+use cachette::store::{FlushError, MemoryStore, WhenFull, WriteBehind, WriteError};
 use cachette::{BuildError, Cache, Compute, Threads};
+use std::cell::RefCell;
+use std::hash::{Hash, Hasher};
 use std::pin::pin;
 use std::sync::{Arc, Barrier, Mutex};
 use std::task::Poll;
@@ -575,6 +577,55 @@ fn w20_computations_see_what_waits() {
         assert_eq!(cache.flush(), Ok(2));
         assert_eq!(kit.store.asked()[1..], [(1, Some(text(8))), (2, Some(text("z")))]);
     });
+}
+
+/// A key that stops the thread that asks for its hash, when that has been told to stop at so many more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Halting;
+
+thread_local! {
+    static HALT: RefCell<Option<(u32, Arc<Barrier>)>> = const { RefCell::new(None) };
+}
+
+impl Hash for Halting {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u8(7);
+        let halted = HALT.take().and_then(|(more, barrier)| match more {
+            0 => Some(barrier),
+            _ => {
+                HALT.set(Some((more - 1, barrier)));
+                None
+            }
+        });
+        if let Some(barrier) = halted {
+            // Here it is; and it may go on.
+            barrier.wait();
+            barrier.wait();
+        }
+    }
+}
+
+/// The second hash is that of L1, which is to forget the key: by now the write is in the queue.
+#[test]
+fn w20_a_computation_sees_a_write_that_l1_has_not_heard_of() {
+    let store = Arc::new(MemoryStore::new());
+    let cache = Cache::<Halting, u64>::builder().capacity(9).store(Arc::clone(&store));
+    let cache = cache.write_behind(WriteBehind::new()).build().unwrap();
+    cache.put(Halting, 1).unwrap();
+    assert_eq!((cache.load(&Halting), cache.flush()), (Ok(Some(1)), Ok(1)));
+    let barrier = Arc::new(Barrier::new(2));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            HALT.set(Some((1, Arc::clone(&barrier))));
+            cache.put(Halting, 10).unwrap();
+        });
+        barrier.wait();
+        assert_eq!(cache.flush(), Ok(1));
+        cache.compute(Halting, |old| Compute::Replace(old.unwrap() + 1)).unwrap();
+        barrier.wait();
+    });
+    assert_eq!((cache.load(&Halting), cache.flush()), (Ok(Some(11)), Ok(1)));
+    assert_eq!(store.get(&Halting), Some(11));
 }
 
 #[test]
