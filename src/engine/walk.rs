@@ -156,10 +156,11 @@ impl<'a, K, V, F> Segment<'a, K, V, F> {
     where
         'a: 'p,
     {
+        let most = most.clamp(1, SLICE);
         let slots = match walk.rest {
-            None => self.walk_in_order(walk, most.clamp(1, SLICE)),
+            None => self.walk_in_order(walk, most),
             Some(from) => {
-                let end = self.end().min(from + SLICE);
+                let end = self.end().min(from + most);
                 walk.rest = Some(end);
                 (from..end)
                     .map(Slot::new)

@@ -77,7 +77,7 @@ where
         let rounds = parts.iter().map(|part| part.entries.div_ceil(SLICE)).max().unwrap_or(0);
         for round in 1..=rounds {
             for part in &mut parts {
-                // A product that is too large for 32 bits: there are no such rounds there.
+                // In 128 bits no product is too large.
                 let due = (part.entries as u128 * round as u128 / rounds as u128) as usize;
                 while part.walk.is_in_order() && part.walk.count < due {
                     self.slice(part, due - part.walk.count)?;
