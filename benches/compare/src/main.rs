@@ -11,11 +11,13 @@
 //! cargo run --release -- stampede              one hot key that expires: loads, and who waits for them
 //! cargo run --release -- tiers                 two processes before one Redis: reads, staleness, and what the Redis is asked
 //! cargo run --release -- tiers-hit             what a hit costs in the first of two levels
+//! cargo run --release -- store                 puts through and behind, to SQLite; what the queue costs
 //! ```
 //!
 //! Reading order: `work` (what is measured), `peer` (what a cache must offer), `loops` (how), `child` and `host` (in which
 //! process), `once` (rows that begin anew), `report` (what the numbers say), `floors` (whether that is enough). Apart from these:
-//! `replay` (hit ratios), with what it shares with the example of that name; `stampede` (ways to load); `tiers` (two levels).
+//! `replay` (hit ratios), with what it shares with the example of that name; `stampede` (ways to load); `tiers` (two levels); `store`
+//! (a cache before its system of record).
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,6 +42,7 @@ mod peers;
 mod replay;
 mod report;
 mod stampede;
+mod store;
 mod table;
 mod tiers;
 mod work;
@@ -52,6 +55,9 @@ mod reference;
 #[expect(dead_code, reason = "the example uses the rest")]
 #[path = "../../../examples/replay/run.rs"]
 mod run;
+#[expect(dead_code, reason = "the tests use the rest")]
+#[path = "../../../tests/store/sqlite.rs"]
+mod sqlite;
 #[cfg_attr(not(test), expect(dead_code, reason = "the example uses the rest"))]
 #[path = "../../../examples/replay/trace.rs"]
 mod trace;
@@ -110,6 +116,7 @@ enum Mode {
     Stampede(stampede::Args),
     Tiers(tiers::Args),
     TiersHit(tiers::hits::Args),
+    Store(store::Args),
 }
 
 impl Default for Options {
@@ -141,6 +148,7 @@ fn run(mut options: Options) -> Result<(), String> {
         Some(Mode::Stampede(args)) => return stampede::run(args),
         Some(Mode::Tiers(args)) => return tiers::run(args),
         Some(Mode::TiersHit(args)) => return tiers::hits::run(args),
+        Some(Mode::Store(args)) => return store::run(args),
         None => {}
     }
     if options.list {

@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     if chosen.is_empty() {
         return Err("no way is called so".to_owned());
     }
-    let folder = Folder::new()?;
+    let folder = Folder::new("tiers")?;
     let server = Server::start(&folder.0)?;
     let mut outcomes = Vec::new();
     for way in chosen {
@@ -112,11 +112,11 @@ pub fn run(args: &Args) -> Result<(), String> {
 }
 
 /// A folder that goes when this does.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("cachette-tiers-{}", std::process::id()));
+    pub fn new(name: &str) -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("cachette-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         Ok(Self(folder))
     }
