@@ -16,7 +16,7 @@ use std::{env, fs, path::Path, process, process::Command, sync::Mutex, thread, t
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 type New<'a> = Change<'a, String, i64>;
 
-/// Counts by name, in SQLite. NULL stands for none.
+/// Counts by name, in `SQLite`. NULL stands for none.
 struct Table(Mutex<Connection>);
 
 impl Store<String, i64> for Table {
@@ -78,7 +78,7 @@ pub(crate) fn show(file: &Path, shop: &mut Command) -> Outcome<String> {
     let mut shop = shop.stdout(process::Stdio::piped()).spawn()?;
     let lines = BufReader::new(shop.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
     let told: Vec<_> = lines.filter(|line| line.starts_with("sale")).take(20).collect();
-    (shop.kill()?, shop.wait()?);
+    shop.kill().and_then(|()| shop.wait())?;
     // The views that waited are lost. This is where a journal of the queue would bring them back: before it is asked for any.
     let site = counts(file, Duration::MAX)?;
     let there = told.iter().filter(|sale| site.load(*sale).ok() == Some(Some(1))).count();
