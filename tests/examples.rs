@@ -7,6 +7,9 @@ mod batch_loader;
 #[path = "../examples/custom_policy.rs"]
 mod custom_policy;
 #[expect(dead_code, reason = "an example's `main` prints what the test compares")]
+#[path = "../examples/leaderboard.rs"]
+mod leaderboard;
+#[expect(dead_code, reason = "an example's `main` prints what the test compares")]
 #[path = "../examples/presence/main.rs"]
 mod presence;
 #[expect(dead_code, reason = "an example's `main` prints what the test compares")]
@@ -18,9 +21,20 @@ mod read_through;
 #[expect(dead_code, reason = "an example's `main` prints what the test compares")]
 #[path = "../examples/refresh_ahead.rs"]
 mod refresh_ahead;
+#[expect(dead_code, reason = "an example's `main` prints what the test compares")]
+#[path = "../examples/session_store.rs"]
+mod session_store;
 #[expect(dead_code, reason = "the example runs longer than its test")]
 #[path = "../examples/stampede.rs"]
 mod stampede;
+#[expect(dead_code, reason = "an example's `main` prints what the test compares")]
+#[path = "../examples/write_behind.rs"]
+mod write_behind;
+
+use std::process::Command;
+
+/// Where a test tells the process that it starts which database to use.
+const DATABASE: &str = "CACHETTE_TEST_DATABASE";
 
 /// The first block of plain text in a file's documentation.
 fn documented(source: &str) -> Vec<&str> {
@@ -71,6 +85,36 @@ fn read_through_prints_what_it_says() {
 fn refresh_ahead_prints_what_it_says() {
     let says = documented(include_str!("../examples/refresh_ahead.rs"));
     assert_eq!(refresh_ahead::show().unwrap().lines().collect::<Vec<_>>(), says);
+}
+
+#[test]
+fn session_store_prints_what_it_says() {
+    let says = documented(include_str!("../examples/session_store.rs"));
+    assert_eq!(session_store::show().unwrap().lines().collect::<Vec<_>>(), says);
+}
+
+#[test]
+fn leaderboard_prints_what_it_says() {
+    let says = documented(include_str!("../examples/leaderboard.rs"));
+    assert_eq!(leaderboard::show().unwrap().lines().collect::<Vec<_>>(), says);
+}
+
+/// No test of its own: this program is the shop if it is started by the test below, which kills it.
+#[test]
+fn the_shop() {
+    let Ok(database) = std::env::var(DATABASE) else { return };
+    write_behind::shop(database.as_ref()).unwrap();
+}
+
+#[test]
+fn write_behind_prints_what_it_says() {
+    let database = std::env::temp_dir().join(format!("shop-{}.sqlite", std::process::id()));
+    let mut shop = Command::new(std::env::current_exe().unwrap());
+    shop.args(["--exact", "the_shop", "--nocapture"]).env(DATABASE, &database);
+    let printed = write_behind::show(&database, &mut shop);
+    std::fs::remove_file(database).unwrap();
+    let says = documented(include_str!("../examples/write_behind.rs"));
+    assert_eq!(printed.unwrap().lines().collect::<Vec<_>>(), says);
 }
 
 /// The numbers hang on the machine; what is listed does not.
