@@ -46,6 +46,8 @@ where
     cache: LoadingCache<K, V, E, S>,
     hash: u64,
     key: K,
+    /// Where the entry was when this began, if there was one.
+    slot: Option<Slot>,
     /// Lost, until it ends: its loader may panic, and its task be dropped. `None` if another load does the work.
     ended: Option<Result<(), LoadError<E>>>,
 }
@@ -57,8 +59,9 @@ where
 {
     fn drop(&mut self) {
         match &self.ended {
-            // A write that took the mark away may have left the entry, and so the claim.
-            Some(Ok(())) => self.cache.unclaim(self.hash, &self.key),
+            // A write that took the mark away may have left the entry, and so the claim. If this has landed, another entry is in its
+            // place, and a claim there is that of the next refresh.
+            Some(Ok(())) => self.cache.unclaim_at(self.hash, &self.key, self.slot),
             Some(Err(error)) => {
                 self.cache.shared.cache.recorder.count(Tally::RefreshFailures);
                 self.cache.postpone(self.hash, &self.key, self.cache.shared.throttle);
@@ -98,8 +101,17 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        let slot = self.with_age(hash, key, |_, slot| slot);
+        self.unclaim_at(hash, key, slot);
+    }
+
+    /// The same, if the key's entry is where it was.
+    fn unclaim_at<Q>(&self, hash: u64, key: &Q, was: Option<Slot>)
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         self.with_age(hash, key, |ages, slot| {
-            if ages.get(slot).next == NEVER {
+            if was == Some(slot) && ages.get(slot).next == NEVER {
                 ages.postpone(slot, 0);
             }
         });
@@ -148,7 +160,9 @@ where
         if !self.shared.permits.take() {
             return None;
         }
-        let mut refresh = Refresh { cache, hash, key: owned, ended: Some(Err(LoadError::Lost)) };
+        let slot = self.with_age(hash, key, |_, slot| slot);
+        let ended = Some(Err(LoadError::Lost));
+        let mut refresh = Refresh { cache, hash, key: owned, slot, ended };
         let Begun::Lead(lead) = Lead::begin(self.clone(), hash, key, None, |_| false) else {
             refresh.ended = None;
             return None;

@@ -4,7 +4,7 @@ use super::*;
 use cachette::Compute;
 use cachette::policy::Lru;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 type Write = fn(&Numbers);
 
@@ -53,6 +53,34 @@ fn t4_a_refresh_replaces_no_newer_value_and_brings_none_back() {
             assert_eq!(cache.get(&1), Some(1), "{name}");
         }
     }
+}
+
+/// Who hears that the old value was replaced comes between the landing of a refresh and its end.
+#[test]
+fn t4_a_refresh_that_has_landed_leaves_the_claim_of_the_next() {
+    let (clock, hand, source) = (ManualClock::new(), Hand::default(), Source::default());
+    let (cell, later) = (Arc::new(OnceLock::<Numbers>::new()), clock.clone());
+    let heard = Arc::clone(&cell);
+    let cache: Numbers = Cache::builder()
+        .capacity(9)
+        .freshness(Freshness::new(TTL).refresh_ahead(0.5))
+        .clock(clock.clone())
+        .removal_listener(move |_, _, _| {
+            later.advance(seconds(5));
+            let next = heard.get().map(|cache| cache.load_entry(&1));
+            assert!(next.is_some_and(|next| next.unwrap().refreshing));
+        })
+        .loader(move |_| source.load())
+        .spawn(hand.clone())
+        .build()
+        .unwrap();
+    cell.set(cache.clone()).unwrap();
+    assert_eq!(cache.load(&1), Ok(0));
+    clock.advance(seconds(5));
+    assert!(cache.load_entry(&1).unwrap().refreshing);
+    hand.run();
+    assert_eq!((hand.tasks(), cache.stats().listener_panics), (1, 0), "the next has begun");
+    assert!(cache.load_entry(&1).unwrap().refreshing, "and is claimed");
 }
 
 /// A write may end a refresh, and leave the entry: another is to come.
