@@ -260,7 +260,7 @@ where
         key: K,
         mut decide: impl FnMut(Option<&V>) -> Compute<V>,
         caller: Caller,
-    ) -> Result<Computed, WriteError<E>> {
+    ) -> Result<(Computed, Receipt<E>), WriteError<E>> {
         let key = Arc::new(self.record.keyed(key));
         let turn = Arc::new(self.turns.take(Arc::clone(&key)).await.map_err(recursive)?);
         loop {
@@ -270,7 +270,7 @@ where
             });
             let current = self.current(&key, look.as_ref(), caller).await?;
             let (value, done) = match turn.inside(|| decide(current.as_ref())) {
-                Compute::Keep => return Ok(Computed::Kept),
+                Compute::Keep => return Ok((Computed::Kept, Receipt::done())),
                 Compute::Delete => (None, Computed::Deleted),
                 Compute::Replace(value)
                 | Compute::ReplaceWithTtl(value, _)
@@ -278,11 +278,12 @@ where
             };
             let Some(look) = &look else {
                 self.write_in_turn(turn, value, caller).await?;
-                return Ok(done);
+                return Ok((done, Receipt::done()));
             };
             let entry = Self::entry(look.behind, copy(&key), value, Some(&look.watch));
-            if self.write_behind(look.behind, entry, Some(&turn), caller).await?.is_some() {
-                return Ok(done);
+            let written = self.write_behind(look.behind, entry, Some(&turn), caller).await?;
+            if let Some(receipt) = written {
+                return Ok((done, receipt));
             }
         }
     }

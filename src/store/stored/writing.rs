@@ -112,7 +112,8 @@ where
         receipts
     }
 
-    /// Reads, decides and writes a key as one: no other write of this cache comes in between. The value is loaded if it is not there.
+    /// Reads, decides and writes a key as one: no other write of this cache comes in between. The value is loaded if it is not there. Says what was
+    /// done; the receipt is that of the write.
     ///
     /// `decide` sees the key's value, or `None` if the store has none. It runs outside every lock; behind, it runs again if a put came in
     /// between. How long a value is kept here is the cache's choice: the variants of [`Compute`] with a TTL are as [`Compute::Replace`].
@@ -128,7 +129,8 @@ where
     ///
     /// let views = Cache::<&str, u64>::builder().capacity(9).store(MemoryStore::new()).write_behind(WriteBehind::new()).build()?;
     /// for _ in 0..3 {
-    ///     views.compute("home", |seen| Compute::Replace(seen.unwrap_or(&0) + 1)).unwrap();
+    ///     let (_, receipt) = views.compute("home", |seen| Compute::Replace(seen.unwrap_or(&0) + 1)).unwrap();
+    ///     assert!(receipt.outcome().is_none(), "it waits");
     /// }
     /// assert_eq!(views.get(&"home"), Some(3));
     /// # assert_eq!(views.flush().unwrap(), 1);
@@ -138,7 +140,7 @@ where
         &self,
         key: K,
         decide: impl FnMut(Option<&V>) -> Compute<V>,
-    ) -> Result<Computed, WriteError<E>> {
+    ) -> Result<(Computed, Receipt<E>), WriteError<E>> {
         block_on(self.inner.compute(key, decide, Caller::Thread))
     }
 
@@ -151,7 +153,7 @@ where
         &self,
         key: K,
         decide: impl FnMut(Option<&V>) -> Compute<V> + Send,
-    ) -> Result<Computed, WriteError<E>> {
+    ) -> Result<(Computed, Receipt<E>), WriteError<E>> {
         self.inner.compute(key, decide, Caller::Task).await
     }
 
@@ -165,7 +167,7 @@ where
             Some(_) => Compute::Keep,
             None => Compute::Replace(value.clone()),
         };
-        Ok(self.compute(key, decide)? == Computed::Replaced)
+        Ok(self.compute(key, decide)?.0 == Computed::Replaced)
     }
 
     /// Gives a key a value if it has one that passes the test. True if it had.
@@ -183,7 +185,7 @@ where
             Some(old) if test(old) => Compute::Replace(value.clone()),
             _ => Compute::Keep,
         };
-        Ok(self.compute(key, decide)? == Computed::Replaced)
+        Ok(self.compute(key, decide)?.0 == Computed::Replaced)
     }
 
     /// Gives a key a value, and says which it had.
