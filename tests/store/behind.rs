@@ -116,6 +116,8 @@ fn w5_what_is_to_be_deleted_is_not_there_and_not_asked_for() {
         kit.through().put(1, text("a")).unwrap();
         let cache = kit.behind(usual());
         assert_eq!(cache.load(&1), Ok(Some(text("a"))));
+        cache.put(1, text("b")).unwrap();
+        assert_eq!((cache.get(&1), cache.load(&1)), (Some(text("b")), Ok(Some(text("b")))));
         cache.delete(&1).unwrap();
         assert_eq!((cache.get(&1), cache.load(&1)), (None, Ok(None)));
         assert_eq!(cache.load_many(&[1, 2]), [Ok(None), Ok(None)]);
@@ -354,6 +356,10 @@ fn w12_a_write_that_is_given_up_is_told_of_once_and_kept() {
         let cache = kit.behind(behind);
         kit.store.plan([Fault::Down; 3]);
         cache.put(1, text("a")).unwrap();
+        assert_eq!(
+            (cache.load(&1), cache.levels().get(&1)),
+            (Ok(Some(text("a"))), Some(text("a")))
+        );
         for _ in 0..5 {
             let _ = cache.flush();
             kit.clock.advance(millis(20));
