@@ -57,6 +57,36 @@ mod sealed {
     impl<K, V, E, S> Sealed for super::TieredCache<K, V, E, S> {}
 }
 
+/// Reads are those of the caches, by the same names.
+macro_rules! reads {
+    ($key:ident, $value:ident, $error:ident) => {
+        fn hit<Q: ?Sized + Borrowed<$key>>(&self, key: &Q) -> Option<$value> {
+            self.get(key)
+        }
+
+        fn fetch<Q: ?Sized + Borrowed<$key>>(
+            &self,
+            key: &Q,
+        ) -> Result<$value, LoadError<Missing<$error>>> {
+            self.load(key)
+        }
+
+        async fn fetch_async<Q: ?Sized + Borrowed<$key>>(
+            &self,
+            key: &Q,
+        ) -> Result<$value, LoadError<Missing<$error>>> {
+            self.load_async(key).await
+        }
+
+        async fn fetch_many(
+            &self,
+            keys: &[$key],
+        ) -> Vec<Result<$value, LoadError<Missing<$error>>>> {
+            self.load_many_async(keys).await
+        }
+    };
+}
+
 impl<K, V, E, S> Levels<K, V, E> for LoadingCache<K, V, Missing<E>, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -66,24 +96,7 @@ where
 {
     const SHARED: bool = false;
 
-    fn hit<Q: ?Sized + Borrowed<K>>(&self, key: &Q) -> Option<V> {
-        self.get(key)
-    }
-
-    fn fetch<Q: ?Sized + Borrowed<K>>(&self, key: &Q) -> Result<V, LoadError<Missing<E>>> {
-        self.load(key)
-    }
-
-    async fn fetch_async<Q: ?Sized + Borrowed<K>>(
-        &self,
-        key: &Q,
-    ) -> Result<V, LoadError<Missing<E>>> {
-        self.load_async(key).await
-    }
-
-    async fn fetch_many(&self, keys: &[K]) -> Vec<Result<V, LoadError<Missing<E>>>> {
-        self.load_many_async(keys).await
-    }
+    reads!(K, V, E);
 
     fn forget(&self, key: &K) {
         (**self).delete(key);
@@ -121,24 +134,7 @@ where
 {
     const SHARED: bool = true;
 
-    fn hit<Q: ?Sized + Borrowed<K>>(&self, key: &Q) -> Option<V> {
-        self.get(key)
-    }
-
-    fn fetch<Q: ?Sized + Borrowed<K>>(&self, key: &Q) -> Result<V, LoadError<Missing<E>>> {
-        self.load(key)
-    }
-
-    async fn fetch_async<Q: ?Sized + Borrowed<K>>(
-        &self,
-        key: &Q,
-    ) -> Result<V, LoadError<Missing<E>>> {
-        self.load_async(key).await
-    }
-
-    async fn fetch_many(&self, keys: &[K]) -> Vec<Result<V, LoadError<Missing<E>>>> {
-        self.load_many_async(keys).await
-    }
+    reads!(K, V, E);
 
     fn forget(&self, key: &K) {
         self.forget_here(key);
