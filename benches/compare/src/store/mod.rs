@@ -27,7 +27,7 @@ mod stalled;
 mod sustained;
 mod ways;
 
-/// Measures what writing through and behind costs, to SQLite, and to a store that has stalled
+/// Measures what writing through and behind costs, to a database, and to a store that has stalled
 #[derive(clap::Args)]
 pub struct Args {
     /// Rounds; all ways take turns within one
