@@ -311,6 +311,11 @@ compare_stampede() {
     grep -q 'nobody waits' "$told"
 }
 
+# What a coalesced put costs, and what a stalled store makes the process hold.
+compare_store() {
+    env -u CARGO_TARGET_DIR cargo run --quiet --release --manifest-path $COMPARE -- store --only memory,cost --rounds 1
+}
+
 # Every way to share a Redis takes part, and what two levels serve is as fresh as they say.
 compare_tiers() {
     local told=$LOGS/tiers.txt name
@@ -428,6 +433,7 @@ fi
 step "comparison with other caches, quick" compare_smoke
 step "comparison of ways to load, quick" compare_stampede
 if have redis-server; then step "comparison of ways to share a Redis, quick" compare_tiers; fi
+step "comparison of ways to write, quick" compare_store
 step "comparison of hit ratios, on a trace of its own" compare_replay
 if have rustup && { rustup run "$MINIMUM" rustc --version >/dev/null 2>&1 ||
     rustup toolchain install "$MINIMUM" --profile minimal >/dev/null 2>&1; }; then

@@ -150,7 +150,8 @@ impl<K, V, E> WriteBehind<K, V, E> {
         self
     }
 
-    /// How many bytes they are, at most. A change that is larger is held alone.
+    /// How many bytes they are, at most, as [`bytes_by`](Self::bytes_by) has it; what the queue needs for itself, some 500 bytes a change, comes on
+    /// top. A change that is larger is held alone.
     pub fn bound_bytes(mut self, most: u64) -> Self {
         self.most_bytes = most;
         self
