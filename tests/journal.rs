@@ -227,6 +227,24 @@ fn w8_what_was_rejected_does_not_come_back() {
     assert_eq!(dir.journal().recovered(), 1);
 }
 
+/// What was noted while nothing else is to be done is brought to the disk all the same.
+#[test]
+fn a_journal_is_synced_in_time_whatever_the_queue_does() {
+    let dir = Dir::new();
+    let options = dir.options().fsync(Fsync::Within(Duration::from_millis(1)));
+    let journal = WriteJournal::open(&options, Raw).unwrap();
+    let behind = WriteBehind::new().delay(Duration::from_secs(3_600)).journal(journal);
+    let builder = Cache::builder().capacity(9).store(dir.store()).spawn(Threads::new());
+    let cache: Stored = builder.write_behind(behind).build().unwrap();
+    for key in 1..=3 {
+        cache.put(key, text(key)).unwrap();
+        while cache.write_stats().journal.unwrap().syncs < key {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(cache.write_stats().held, 3);
+}
+
 #[test]
 fn one_process_has_the_journal() {
     let dir = Dir::new();

@@ -47,6 +47,10 @@ pub(super) struct Behind<K, V, E> {
     pub(super) on_dead: Option<Box<OnDead<K, V, E>>>,
     pub(super) on_abandoned: Option<Box<OnAbandoned>>,
     pub(super) log: Option<Arc<dyn Log<K, V>>>,
+    /// Something was noted since the last sync began, and the driver was told.
+    pub(super) unsynced: AtomicBool,
+    /// A sync is under way.
+    pub(super) syncing: AtomicBool,
     /// Held from when numbers are taken from the queue until the journal has them: none may overtake those that it stands for.
     settling: Mutex<()>,
     /// The end has come: what the store has is taken from it. Who is to be woken then, by the first version of their batch.
@@ -100,6 +104,8 @@ where
             on_dead: None,
             on_abandoned: None,
             log: None,
+            unsynced: AtomicBool::new(false),
+            syncing: AtomicBool::new(false),
             settling: Mutex::new(()),
             ended: AtomicBool::new(false),
             landing: Mutex::new(BTreeMap::new()),
@@ -228,6 +234,30 @@ where
         }
     }
 
+    /// Something was noted: who drives is told in what time it is to be on the disk.
+    pub(super) fn noted(&self) {
+        let waits = self.log.as_ref().is_some_and(|log| log.due().is_some());
+        if waits && !self.unsynced.swap(true, Ordering::AcqRel) {
+            self.bell.ring();
+        }
+    }
+
+    /// True if what was noted is to be brought to the disk now.
+    pub(super) fn is_sync_due(&self) -> bool {
+        self.log.as_ref().and_then(|log| log.due()).is_some_and(|time| time.is_zero())
+    }
+
+    /// Brings what was noted to the disk.
+    pub(super) fn sync(&self) {
+        // Before it begins: what is noted from now on may come too late for it.
+        self.unsynced.store(false, Ordering::Release);
+        if let Some(log) = &self.log {
+            log.sync();
+        }
+        self.syncing.store(false, Ordering::Release);
+        self.bell.ring();
+    }
+
     /// Tells the journal what others have replaced, if there is so much.
     pub(super) fn settle_replaced(&self, least: usize) {
         if self.log.is_some() {
@@ -278,7 +308,8 @@ where
     pub(super) async fn wait(&self, spawn: &dyn Spawn, until: Option<u64>) {
         let now = nanos(self.clock.now());
         let until = until.map(|until| Duration::from_nanos(until.saturating_sub(now)));
-        let due = self.log.as_ref().and_then(|log| log.due());
+        let due = self.log.as_ref().filter(|_| !self.syncing.load(Ordering::Acquire));
+        let due = due.and_then(|log| log.due());
         let sleep: Task = match until.into_iter().chain(due).min() {
             Some(time) => spawn.sleep(time),
             None => Box::pin(pending()),

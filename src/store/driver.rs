@@ -7,7 +7,6 @@ use super::fate::Receipt;
 use super::inner::{Caller, Inner};
 use super::keyed::Keyed;
 use super::levels::Levels;
-use super::log::Log;
 use super::options::{Unwritten, WhenFull};
 use super::queue::{Batch, Failed, Gone, Item, Outcome, Queue, Refusal, Step};
 use crate::caught::caught;
@@ -125,6 +124,28 @@ fn acknowledged<K: Clone, V, E>(batch: &Batch<K, V>, outcome: &Outcome<E>) -> Ve
     done.map(|(item, _)| item.key.key.clone()).collect()
 }
 
+/// A sync that is to be made, by whoever drops this: though nobody runs it, it is made.
+struct Syncing<K, V, E, L>(Arc<Inner<K, V, E, L>>)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    L: Levels<K, V, E>;
+
+impl<K, V, E, L> Drop for Syncing<K, V, E, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    L: Levels<K, V, E>,
+{
+    fn drop(&mut self) {
+        if let Some(behind) = self.0.behind() {
+            behind.sync();
+        }
+    }
+}
+
 /// A place in the crowd that waits for room.
 struct Place<'a, K, V, E>
 where
@@ -192,12 +213,14 @@ where
     }
 
     /// Brings what was noted to the disk, if that is due, where blocking does no harm.
-    fn sync_if_due(&self, spawn: &dyn Spawn) {
-        let Some(log) = self.behind().and_then(|behind| behind.log.as_ref()) else { return };
-        if is_due(&**log) {
-            let log = Arc::clone(log);
-            spawn.spawn_blocking(Box::pin(async move { log.sync() }));
+    fn sync_if_due(self: &Arc<Self>, spawn: &dyn Spawn) {
+        let Some(behind) = self.behind().filter(|behind| behind.is_sync_due()) else { return };
+        // One at a time: until it has ended, it is due.
+        if behind.syncing.swap(true, Ordering::AcqRel) {
+            return;
         }
+        let syncing = Syncing(Arc::clone(self));
+        spawn.spawn_blocking(Box::pin(async move { drop(syncing) }));
     }
 
     fn flight(self: &Arc<Self>, batch: Batch<K, V>) -> Flight<K, V, E, L> {
@@ -207,8 +230,8 @@ where
     /// Writes all that is due now. Says how many changes the store was given.
     pub(super) async fn drive(self: &Arc<Self>) -> usize {
         let Some(behind) = self.behind() else { return 0 };
-        if let Some(log) = behind.log.as_ref().filter(|log| is_due(&***log)) {
-            log.sync();
+        if behind.is_sync_due() {
+            behind.sync();
         }
         let mut given = 0;
         while let Step::Fly(batch) = behind.next() {
@@ -313,7 +336,8 @@ where
                 Poll::Ready((done, failed)) => Poll::Ready((done, failed, 0)),
                 // Nobody would wake it.
                 Poll::Pending if by_hand && queue.in_flight() == 0 => {
-                    Poll::Ready((0, 0, queue.dirty()))
+                    let (done, failed) = queue.flush_so_far(barrier.id);
+                    Poll::Ready((done, failed, queue.dirty()))
                 }
                 Poll::Pending => Poll::Pending,
             }
@@ -345,11 +369,6 @@ where
         }
         gone.into_iter().map(unwritten).collect()
     }
-}
-
-/// True if what was noted is to be brought to the disk now.
-fn is_due<K, V>(log: &dyn Log<K, V>) -> bool {
-    log.due().is_some_and(|time| time.is_zero())
 }
 
 /// A flush under way.

@@ -236,7 +236,9 @@ where
             }
             _ => work.await,
         };
-        noted.map(Some).map_err(WriteError::Journal)
+        let noted = noted.map_err(WriteError::Journal)?;
+        behind.noted();
+        Ok(Some(noted))
     }
 
     /// A put that finds the queue open, and room in it: all that most need, without a future.

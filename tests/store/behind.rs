@@ -429,6 +429,19 @@ fn w14_a_flush_waits_for_what_came_before_it() {
 }
 
 #[test]
+fn w14_a_flush_by_hand_tells_what_was_given_up_and_what_is_left() {
+    on_both(|kit| {
+        let cache = kit.behind(usual().batch(1));
+        kit.store.plan([Fault::Refuse, Fault::Down, Fault::None]);
+        for key in 0..3 {
+            cache.put(key, text(key)).unwrap();
+        }
+        assert_eq!(cache.flush(), Err(FlushError { failed: 1, left: 1 }));
+        assert_eq!(kit.store.get(2), Some(text(2)));
+    });
+}
+
+#[test]
 fn w15_a_closed_cache_gives_back_what_was_not_written() {
     on_both(|kit| {
         let cache = kit.behind(usual().batch(1));

@@ -123,6 +123,12 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         Poll::Pending
     }
 
+    /// What `poll_flush` would say if it were over.
+    pub(in crate::store) fn flush_so_far(&self, id: u64) -> (u64, u64) {
+        let barrier = self.barriers.iter().find(|barrier| barrier.id == id);
+        barrier.map_or((0, 0), |barrier| (barrier.done, barrier.failed))
+    }
+
     pub(in crate::store) fn end_flush(&mut self, id: u64) {
         self.barriers.retain(|barrier| barrier.id != id);
     }
