@@ -43,6 +43,8 @@ pub(super) struct Behind<K, V, E> {
     pub(super) bell: Bell,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) full: WhenFull,
+    /// Shared levels are told of a write when it is accepted.
+    pub(super) early: bool,
     pub(super) bytes_of: Option<Box<BytesOf<K, V>>>,
     pub(super) on_dead: Option<Box<OnDead<K, V, E>>>,
     pub(super) on_abandoned: Option<Box<OnAbandoned>>,
@@ -100,6 +102,7 @@ where
             bell: Bell::default(),
             clock,
             full,
+            early: false,
             bytes_of: None,
             on_dead: None,
             on_abandoned: None,

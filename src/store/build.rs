@@ -178,7 +178,7 @@ where
             let mut behind = Behind::new(Queue::new(rules, version), clock, full);
             behind.bytes_of = options.bytes_of;
             (behind.on_dead, behind.on_abandoned) = (options.on_dead, options.on_abandoned);
-            behind.log = options.log;
+            (behind.log, behind.early) = (options.log, options.early);
             for (number, key, value) in options.recovered {
                 let bytes = behind.bytes_of(&key, value.as_ref());
                 behind.restore(self.record.keyed(key), value, (bytes, number));

@@ -46,7 +46,7 @@ where
         let asked = async {
             let outcome = inner.asker.apply_batch(&batch).await;
             let done = acknowledged(&batch, &outcome);
-            if L::SHARED && !done.is_empty() {
+            if L::SHARED && !behind.early && !done.is_empty() {
                 inner.levels.delete(done).await;
             }
             outcome

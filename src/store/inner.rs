@@ -130,8 +130,7 @@ where
         };
         let mut turn = None;
         let entry = Self::entry(behind, key, value, None);
-        if behind.log.is_some() {
-            // The journal and the queue have the writes of a key in one order.
+        if Self::takes_turns(behind) {
             let key = Arc::new(copy(&entry.key));
             turn = Some(Arc::new(self.turns.take(key).await.map_err(recursive)?));
         }
@@ -195,6 +194,8 @@ where
         turn: Option<&Arc<Turn<K>>>,
         caller: Caller,
     ) -> Result<Option<Receipt<E>>, WriteError<E>> {
+        let early = behind.early && L::SHARED;
+        let early = early.then(|| (entry.key.key.clone(), entry.value.clone()));
         let mut entry = entry;
         let noted = self.note(behind, &entry, turn, caller).await?;
         entry.noted = noted.as_ref().map_or(0, Noted::number);
@@ -208,10 +209,23 @@ where
                 self.write_without_room(behind, entry, caller).await
             }
         };
-        if let (Ok(Some(_)), Some(noted)) = (&written, noted) {
+        if !matches!(written, Ok(Some(_))) {
+            return written;
+        }
+        if let Some(noted) = noted {
             noted.keep();
         }
+        match early {
+            Some((key, Some(value))) => self.levels.publish(key, V::clone(&value)).await,
+            Some((key, None)) => self.levels.delete(vec![key]).await,
+            None => {}
+        }
         written
+    }
+
+    /// True if writes of a key wait for each other: what else hears of them must hear of them in the queue's order.
+    fn takes_turns(behind: &Behind<K, V, E>) -> bool {
+        behind.log.is_some() || behind.early && L::SHARED
     }
 
     /// Notes a change in the journal, if there is one. A task does not wait for the disk on its own thread.
@@ -243,7 +257,7 @@ where
 
     /// A put that finds the queue open, and room in it: all that most need, without a future.
     pub(super) fn try_write(&self, key: K, value: Option<V>) -> Result<Receipt<E>, (K, Option<V>)> {
-        let Some(behind) = self.behind().filter(|behind| behind.log.is_none()) else {
+        let Some(behind) = self.behind().filter(|behind| !Self::takes_turns(behind)) else {
             return Err((key, value));
         };
         let entry = Self::entry(behind, self.record.keyed(key), value, None);

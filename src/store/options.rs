@@ -55,6 +55,7 @@ pub(super) type OnAbandoned = dyn Fn(usize) + Send + Sync;
 /// | [`coalesce`](Self::coalesce) | yes |
 /// | [`timeout`](Self::timeout) | 30 s |
 /// | [`keep_dead`](Self::keep_dead) | yes |
+/// | [`publish_early`](Self::publish_early) | no: a second level is told when the store has acknowledged |
 /// | [`bytes_by`](Self::bytes_by) | the sizes of the types |
 ///
 /// # What a crash loses
@@ -91,6 +92,7 @@ pub struct WriteBehind<K, V, E> {
     pub(super) backoff: Backoff,
     pub(super) coalesce: bool,
     pub(super) keep_dead: bool,
+    pub(super) early: bool,
     pub(super) full: Option<WhenFull>,
     pub(super) timeout: Duration,
     pub(super) on_dead: Option<Box<OnDead<K, V, E>>>,
@@ -115,6 +117,7 @@ impl<K, V, E> WriteBehind<K, V, E> {
             backoff: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(30) },
             coalesce: true,
             keep_dead: true,
+            early: false,
             full: None,
             timeout: Duration::from_secs(30),
             on_dead: None,
@@ -199,6 +202,14 @@ impl<K, V, E> WriteBehind<K, V, E> {
     /// [taken](super::StoredCache::take_dead); they need room. If not, `on_dead_letter` is all that is left of them.
     pub fn keep_dead(mut self, keep: bool) -> Self {
         self.keep_dead = keep;
+        self
+    }
+
+    /// Tells other processes of a write when it is accepted, and not when the store has it; where there are two levels. They read what the store may
+    /// still refuse: then it is taken from them again. If the value leaves the shared level before the store has it, they read the old one
+    /// again. Each write waits for the remote.
+    pub fn publish_early(mut self, early: bool) -> Self {
+        self.early = early;
         self
     }
 

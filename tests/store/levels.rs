@@ -74,6 +74,25 @@ fn w17_others_hear_of_a_write_when_the_store_has_it() {
 }
 
 #[test]
+fn w17_published_early_others_read_what_the_store_may_refuse() {
+    let (kit, remote) = (Kit::memory(), MemoryRemote::new());
+    let one = process(&kit, &remote, Some(usual().publish_early(true)));
+    let other = process(&kit, &remote, None);
+    other.put(1, text("old")).unwrap();
+    await_value(&one, 1, Some("old"));
+    one.put(1, text("new")).unwrap();
+    await_value(&other, 1, Some("new"));
+    assert_eq!(kit.store.get(1), Some(text("old")), "the store has it later");
+    assert_eq!(one.flush(), Ok(1));
+    kit.store.plan([Fault::Refuse]);
+    one.delete(&1).unwrap();
+    assert_eq!((one.load(&1).unwrap(), kit.store.get(1)), (None, Some(text("new"))));
+    assert!(one.flush().is_err());
+    await_value(&other, 1, Some("new"));
+    await_value(&one, 1, Some("new"));
+}
+
+#[test]
 fn w17_what_is_given_up_is_as_it_was_on_all_levels() {
     let (kit, remote) = (Kit::memory(), MemoryRemote::new());
     let one = process(&kit, &remote, Some(usual()));
