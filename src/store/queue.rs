@@ -383,7 +383,7 @@ impl<K: Eq, V, E> Queue<K, V, E> {
         self.lines.len()
     }
 
-    /// Begins to look at a key, until `unwatch`: `push_if` will know whether it was changed.
+    /// Begins to look at a key, until `unwatch`: `is_unchanged` knows whether it was changed.
     pub(super) fn watch(&mut self, key: Arc<Keyed<K>>) -> Watch<K, V> {
         let staged = self.latest(&key);
         let watched = self.watched.entry(Arc::clone(&key)).or_insert((0, 0));
