@@ -246,6 +246,26 @@ fn a_journal_is_synced_in_time_whatever_the_queue_does() {
 }
 
 #[test]
+fn w15_closing_brings_the_journal_to_the_disk() {
+    let dir = Dir::new();
+    for spawn in [true, false] {
+        let behind = WriteBehind::new().journal(dir.journal());
+        let builder = Cache::builder().capacity(9).store(dir.store());
+        let builder = if spawn { builder.spawn(Threads::new()) } else { builder };
+        let cache: Stored = builder.write_behind(behind).build().unwrap();
+        cache.put(1, text("a")).unwrap();
+        let before = cache.write_stats().journal.unwrap().syncs;
+        assert!(cache.close(Duration::from_secs(60)).is_empty());
+        assert_eq!(cache.write_stats().journal.unwrap().syncs, before + 1);
+        drop(cache);
+        while WriteJournal::<u64, String>::open(&dir.options(), Raw).is_err() {
+            // What the background does last still has it.
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
 fn one_process_has_the_journal() {
     let dir = Dir::new();
     let _cache = dir.cache(&dir.store());

@@ -10,7 +10,7 @@ use super::levels::Levels;
 use super::options::{Unwritten, WhenFull};
 use super::queue::{Batch, Failed, Gone, Item, Outcome, Queue, Refusal, Step};
 use crate::caught::caught;
-use crate::load::{Spawn, Task};
+use crate::load::{Spawn, Task, offload};
 use crate::sync::{Arc, Ordering};
 use crate::time::nanos;
 use std::future::poll_fn;
@@ -140,7 +140,7 @@ where
     L: Levels<K, V, E>,
 {
     fn drop(&mut self) {
-        if let Some(behind) = self.0.behind() {
+        if let Some(behind) = self.0.behind().filter(|behind| behind.log.is_some()) {
             behind.sync();
         }
     }
@@ -192,18 +192,28 @@ where
                     }
                 }
                 Step::Wait(until) => {
-                    self.sync_if_due(&*spawn);
+                    self.sync_if_due();
                     behind.wait(&*spawn, until).await;
                 }
             }
         }
     }
 
+    /// What was noted is on the disk when a cache was closed.
+    async fn sync_at_the_end(self: &Arc<Self>) {
+        let syncing = Syncing(Arc::clone(self));
+        match &self.asker.spawn {
+            Some(spawn) => drop(offload(&**spawn, true, async move { drop(syncing) }).await),
+            None => drop(syncing),
+        }
+    }
+
     /// Gives up what waits: the last handle is gone.
-    pub(super) fn abandon(&self) {
+    pub(super) fn abandon(self: &Arc<Self>) {
         let Some(behind) = self.behind() else { return };
         let gone = behind.wake_after(Queue::end);
         behind.settle_replaced(0);
+        self.sync_behind();
         behind.bell.ring();
         let lost = gone.iter().filter(|gone| !gone.flying).count();
         gone.into_iter().for_each(|gone| drop(unwritten(gone)));
@@ -212,15 +222,23 @@ where
         }
     }
 
-    /// Brings what was noted to the disk, if that is due, where blocking does no harm.
-    fn sync_if_due(self: &Arc<Self>, spawn: &dyn Spawn) {
-        let Some(behind) = self.behind().filter(|behind| behind.is_sync_due()) else { return };
-        // One at a time: until it has ended, it is due.
-        if behind.syncing.swap(true, Ordering::AcqRel) {
-            return;
+    /// Brings what was noted to the disk, if that is due.
+    fn sync_if_due(self: &Arc<Self>) {
+        let due = self.behind().is_some_and(|behind| {
+            // One at a time: until it has ended, it is due.
+            behind.is_sync_due() && !behind.syncing.swap(true, Ordering::AcqRel)
+        });
+        if due {
+            self.sync_behind();
         }
+    }
+
+    /// Brings what was noted to the disk, where blocking does no harm.
+    fn sync_behind(self: &Arc<Self>) {
         let syncing = Syncing(Arc::clone(self));
-        spawn.spawn_blocking(Box::pin(async move { drop(syncing) }));
+        if let Some(spawn) = &self.asker.spawn {
+            spawn.spawn_blocking(Box::pin(async move { drop(syncing) }));
+        }
     }
 
     fn flight(self: &Arc<Self>, batch: Batch<K, V>) -> Flight<K, V, E, L> {
@@ -363,6 +381,7 @@ where
         .await;
         let gone = behind.wake_after(Queue::end);
         behind.settle_replaced(0);
+        self.sync_at_the_end().await;
         behind.end_flights();
         if !self.asker.store.blocks() {
             poll_fn(|context| behind.queue.lock().poll_landed(context)).await;
