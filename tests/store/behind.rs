@@ -8,8 +8,9 @@ use cachette::{BuildError, Cache, Compute, Threads};
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 #[test]
@@ -186,19 +187,32 @@ fn w8_a_task_waits_for_room_and_no_thread_is_blocked() {
         cache.put(2, text("a")).unwrap();
         let mut third = pin!(cache.put_async(3, text("a")));
         let mut fourth = pin!(cache.put_async(4, text("a")));
+        let woken = Arc::new(Woken::default());
         {
             let mut dropped = pin!(cache.put_async(5, text("a")));
             assert!(poll(third.as_mut()).is_pending());
             assert!(poll(dropped.as_mut()).is_pending());
-            assert!(poll(fourth.as_mut()).is_pending());
+            let waker = Waker::from(Arc::clone(&woken));
+            assert!(fourth.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             assert!(now(cache.put_async(1, text("b"))).is_ok(), "it takes the place of another");
         }
         kit.clock.advance(millis(100));
         assert_eq!(cache.drive(), 2);
+        assert!(woken.0.load(Ordering::Relaxed), "who is gone takes nobody's room");
         assert!(now(third).is_ok() && now(fourth).is_ok());
         assert_eq!(cache.write_stats().blocked, 3);
         assert_eq!(cache.get(&5), None);
     });
+}
+
+/// Knows whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A background in which nothing runs, and no time passes.
