@@ -44,11 +44,20 @@ fn count(kit: &Kit, cache: &Stored) {
                 })
             })
             .collect();
+        // The reader ends with the writers, however they end.
+        let _over = Over(&over);
         for writer in writers {
             writer.join().unwrap();
         }
-        over.store(true, Ordering::Relaxed);
     });
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn check_counts(kit: &Kit, cache: &Stored) {
