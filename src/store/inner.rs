@@ -96,7 +96,7 @@ where
         self.record.behind.get()
     }
 
-    pub(super) fn next_version(&self) -> u64 {
+    fn next_version(&self) -> u64 {
         self.version.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -167,7 +167,7 @@ where
     }
 
     /// The store has a key's value, or has none of it.
-    pub(super) async fn tell_levels(&self, key: &K, value: Option<V>) {
+    async fn tell_levels(&self, key: &K, value: Option<V>) {
         match value {
             Some(value) if self.direct == Direct::Through => {
                 self.levels.publish(key.clone(), value).await;
